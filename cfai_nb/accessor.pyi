@@ -17,7 +17,6 @@ from .frame.compare_result import Comparison, Plans
 from .frame.files.enrich_report import EnrichPlan, EnrichReport
 from .frame.tune import Tuned
 from .frame.vectorize.resume import Written
-from .html import Failures
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema
@@ -25,6 +24,7 @@ from .tasks.dialects.extraction import Fields
 from .tasks.dialects.question_types import Question
 from .widgets import Gallery, Playground, Preview, Review
 from .widgets.map import Map
+from .widgets.table import Failures
 
 P = ParamSpec("P")
 R = TypeVar("R")

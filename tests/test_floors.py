@@ -15,14 +15,14 @@ FLOORS = (
     {"__init__"},  # the front door
     {"accessor"},  # opens widgets when they are used
     {"widgets"},
-    {"plots", "html"},  # a widget's static form
+    {"plots"},  # a widget's static form
     {"frame"},
     {"session"},
     {"_engine"},
     {"quality"},
     {"tasks"},
     {"models", "media", "vectors"},
-    {"errors", "markup", "data", "emulator"},
+    {"errors", "html", "data", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Packages with one home; a trailing dot means the room and all in it.

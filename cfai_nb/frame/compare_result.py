@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .. import markup
 from .._engine.plan import Plan
 from .._engine.run_state import Run
 from ..errors import CfaiError
+from ..html import markup
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
 from ..quality import Difference, wilson

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...markup import counted
+from ...html.markup import counted
 from ...models import Cost, Model
 from ...models.ledger import money
 
