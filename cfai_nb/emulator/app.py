@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from .ai_search.namespaces import AiSearch, Page
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
+from .search_namespaces import AiSearch
 from .service import model_listing
 from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
@@ -28,9 +28,10 @@ from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_qu
 from .service.gateway_host import GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import parse
+from .service.request_body import account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
+from .service.responses import Handler as Resource
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize
@@ -195,8 +196,6 @@ class Emulator:
         tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
         handlers: dict[str, Handler] = {
             **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
-            "/ai/models/search": self._guarded("GET", self._search),
-            "/ai/v1/models": self._guarded("", self._search),
             **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
         refuse_call = self._envelopes.gateway_error
@@ -205,13 +204,11 @@ class Emulator:
         meter = Route("/client/v4/graphql", self._usage, methods=_METHODS)
         return [meter, *routes, *host.routes()]
 
-    def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
+    def _resource(self, methods: Mapping[str, Resource]) -> Handler:
         """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
-            if isinstance(result, Page):
-                return self._envelopes.result(result.rows, result_info=result.info)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(methods), handler)
@@ -245,13 +242,6 @@ class Emulator:
         except ServiceError as error:
             return self._envelopes.error(error)
 
-    async def _search(self, request: Request) -> Response:
-        found = model_listing.search(request.query_params)
-        pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
-        page = request.query_params.get("page", "1")
-        # page 1 is the whole list, as observed; further pages are empty, or paging clients would never end
-        return self._envelopes.result(found if page in ("", "0", "1") else [], result_info=pages)
-
     async def _infer(self, request: Request) -> Response:
         self.log.count_request()
         call = CallState(short_path(request), self.clock())
@@ -268,7 +258,7 @@ class Emulator:
 
     async def _serve(self, request: Request, call: CallState) -> Reply:
         """Return the reply to one request, after model, input, capacity, rate, quota, latency and fault."""
-        account = request.path_params["account"]
+        account = account_of(request)
         model_request, family = await self._routing.read(request, call)
         if call.gateway_call is not None and (kept := self._gateways.recall(call.gateway_call)):
             return kept

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -19,8 +19,8 @@ import numpy as np
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service import request_body
-from .service.responses import Ids, now
+from .service.request_body import File, account_of, json_object, parts
+from .service.responses import Handler, Ids, Routes, now
 
 Value = str | float | bool
 
@@ -102,8 +102,17 @@ def _is_number(value: Any) -> bool:
 
 
 async def lines(request: Request) -> bytes:
-    """Return the NDJSON of a request."""
-    if (raw := await request_body.ndjson(request, "vectors")) is None:
+    """Return the NDJSON of a request; the public Python client sends it as JSON: as it is, or within one string."""
+    media, raw = request.headers.get("content-type", "").partition(";")[0].strip(), await request.body()
+    if media == "multipart/form-data":
+        part = dict(await parts(request)).get("vectors", "")
+        raw = part.data if isinstance(part, File) else part.encode()
+    elif media == "application/json" and raw.startswith(b'"'):
+        try:
+            raw = str(json.loads(raw)).encode()
+        except ValueError as error:
+            raise _unparsable(error) from None
+    elif media != "application/x-ndjson" and (media != "application/json" or raw.lstrip().startswith(b"[")):
         raise vectorize_error(
             "vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'"
         )
@@ -234,8 +243,6 @@ _PRESETS = {
     "cohere/embed-multilingual-v2.0": (768, "cosine"),
 }
 
-Handler = Callable[[Request], Awaitable[Any]]
-
 
 class Vectorize:
     """The indexes of every account.
@@ -248,7 +255,7 @@ class Vectorize:
         self._ids, self._lock = Ids(seed), Lock()
         self._indexes: dict[tuple[str, str], Index] = {}
 
-    def routes(self) -> Mapping[str, Mapping[str, Handler]]:
+    def routes(self) -> Routes:
         """Return path below the account -> method -> handler that returns a result."""
         one = _BASE + "/{index}"
         return {
@@ -268,7 +275,7 @@ class Vectorize:
 
     def _find(self, request: Request) -> Index:
         name = request.path_params["index"]
-        index = self._indexes.get((request.path_params["account"].casefold(), name))
+        index = self._indexes.get((account_of(request), name))
         if index is None:
             raise refuse(3000, name=name)
         return index
@@ -277,7 +284,7 @@ class Vectorize:
         """Return a handler that calls `do` on an index, after the writes that are due."""
 
         async def handler(request: Request) -> Any:
-            given = _object(await request.body()) if body else None
+            given = json_object(await request.body(), _unparsable) if body else None
             with self._lock:
                 index = self._find(request)
                 index.settle()
@@ -286,12 +293,11 @@ class Vectorize:
         return handler
 
     async def _list(self, request: Request) -> list[dict[str, Any]]:
-        account = request.path_params["account"].casefold()
         with self._lock:
-            return [index.entry() for (owner, _), index in self._indexes.items() if owner == account]
+            return [index.entry() for (owner, _), index in self._indexes.items() if owner == account_of(request)]
 
     async def _create(self, request: Request) -> dict[str, Any]:
-        given = _object(await request.body())
+        given = json_object(await request.body(), _unparsable)
         name, config = given.get("name"), given.get("config")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_\-]{0,62}[a-z0-9])?", name, re.I):
             raise vectorize_error("the index needs a name of at most 64 letters, digits, hyphens and underscores")
@@ -302,7 +308,7 @@ class Vectorize:
             raise vectorize_error(f"dimensions must lie in 1..{_DIMENSIONS}")
         if metric not in _METRICS:
             raise vectorize_error(f"metric must be one of {', '.join(_METRICS)}")
-        key = (request.path_params["account"].casefold(), name)
+        key = (account_of(request), name)
         with self._lock:
             if key in self._indexes:
                 raise refuse(3002, name=name)
@@ -312,7 +318,7 @@ class Vectorize:
     async def _drop(self, request: Request) -> None:
         with self._lock:
             self._find(request)
-            del self._indexes[request.path_params["account"].casefold(), request.path_params["index"]]
+            del self._indexes[account_of(request), request.path_params["index"]]
 
     def _mutate(self, index: Index, apply: Callable[[], object]) -> dict[str, str]:
         number = self._ids.uuid()
@@ -380,7 +386,7 @@ class Vectorize:
     def _query(self, index: Index, _: Request, body: Any) -> Any:
         given, top = body.get("vector"), body.get("topK", _DEFAULT_TOP)
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
-        if metadata not in ("none", "indexed", "all") or isinstance(metadata, bool):
+        if metadata not in ("none", "indexed", "all"):
             raise _unparsable("returnMetadata: expected value")
         if not isinstance(given, list) or not all(_is_number(one) for one in given):
             raise _unparsable("vector: expected a list of numbers")
@@ -426,16 +432,6 @@ def _shown(vector: Vector, index: Index, *, values: bool, metadata: str) -> dict
 
 def _unparsable(why: object) -> ServiceError:
     return vectorize_error(f"Failed to parse the request body as JSON: {why}")
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        given = json.loads(raw)
-    except ValueError as error:
-        raise _unparsable(error) from None
-    if not isinstance(given, dict):
-        raise _unparsable("expected an object")
-    return given
 
 
 def _ids(body: dict[str, Any], most: int) -> list[str]:

@@ -84,9 +84,11 @@ def test_words_are_all_needed_or_any(docs: Instance) -> None:
     ],
 )
 def test_filters(docs: Instance, filters: Any, keys: set[str]) -> None:
-    """Own fields and built-in ones narrow a search, in any case of letters, dates as dates."""
+    """Own fields and built-in ones narrow a search and a list, in any case of letters, dates as dates."""
     found = docs.search("parcel invoices", filters=filters, match_threshold=-1)["result"]["chunks"]
     assert {chunk["item"]["key"] for chunk in found} == keys
+    listed = docs.ask("GET", "/docs/items", params={"metadata_filter": json.dumps(filters)})["result"]
+    assert {item["key"] for item in listed} == keys
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_rates_are_per_model_and_per_account(door: Any) -> None:
     assert codes(here, 3, SMALL) == [0, 0, 0]
     here.account = "b" * 32
     assert codes(here, 1) == [0]
+    here.account = "B" * 32
+    assert codes(here, 1) == [3021]
 
 
 def test_bad_input_does_not_use_up_the_rate(door: Any) -> None:

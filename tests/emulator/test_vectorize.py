@@ -132,6 +132,8 @@ def test_the_forms_of_a_write(made: Any, given: dict[str, Any]) -> None:
     here = made()
     assert write(here, **given)["success"]
     assert query(here, [1, 0]) == ["a"]
+    broken = {"content": b'"{', "headers": {"content-type": "application/json"}}
+    assert write(here, **broken)["errors"][0]["code"] == 40026
 
 
 def row(**more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 import cfai_nb as cf
 from cfai_nb._engine.service_errors import AI_SEARCH, service_error
 from cfai_nb.emulator import running
-from cfai_nb.emulator.ai_search.documents import Instance
+from cfai_nb.emulator.search_instance import Instance
 from cfai_nb.frame.ai_search import to_ai_search as uploading
 from cfai_nb.tasks.answer_from import AnswerFrom
 

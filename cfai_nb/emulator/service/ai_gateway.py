@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -25,7 +25,8 @@ from starlette.responses import Response
 from ..error_codes import ServiceError, refuse
 from ..model_catalogue import Model, usd_per_neuron
 from .limits import Clock
-from .responses import Ids, Reply, now
+from .request_body import account_of, json_object
+from .responses import Ids, Reply, Routes, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"
@@ -124,7 +125,7 @@ class GatewayLogs:
         with self._lock:
             self._logs.setdefault((call.account, call.gateway), {})[number] = log
 
-    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
+    def routes(self) -> Routes:
         """Return path below the account -> method -> handler that returns a result."""
         base = "/ai-gateway/gateways/{gateway}/logs"
         return {
@@ -135,10 +136,10 @@ class GatewayLogs:
         }
 
     def _rows(self, request: Request) -> dict[str, _Log]:
-        account, name = request.path_params["account"].casefold(), request.path_params["gateway"]
+        name = request.path_params["gateway"]
         self._known(name)
         with self._lock:
-            return dict(self._logs.get((account, name), {}))
+            return dict(self._logs.get((account_of(request), name), {}))
 
     def _one(self, request: Request) -> _Log:
         log = self._rows(request).get(request.path_params["log"])
@@ -172,13 +173,11 @@ class GatewayLogs:
 
     async def _edit(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
-        try:
-            given = json.loads(await request.body())
-        except ValueError:
-            given = None
-        if not isinstance(given, dict) or given.get("feedback", 1) not in (-1, 1, None):
-            raise refuse(5006, text="feedback must be -1, 1 or null", status=400)
-        changed = {name: given[name] for name in ("feedback", "score") if name in given}
+        wrong = refuse(5006, text="feedback must be -1, 1 or null")
+        given = json_object(await request.body(), lambda _: wrong)
+        if given.get("feedback", 1) not in (-1, 1, None):
+            raise wrong
+        changed: dict[str, Any] = {name: given[name] for name in ("feedback", "score") if name in given}
         if isinstance(given.get("metadata"), dict):
             changed["metadata"] = json.dumps(metadata_of(json.dumps(given["metadata"])))
         log.row.update(changed)
@@ -258,7 +257,7 @@ class Gateways:
             raise refuse(2021)
         if "spend-limit" in quirks:
             raise refuse(429, text="Spend limit exceeded for this gateway", status=429)
-        account, body = request.path_params["account"].casefold(), await request.body()
+        account, body = account_of(request), await request.body()
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
         ttl = 0.0 if skip_cache else self._ttl(given)
         own_key = given.get("cf-aig-cache-key")

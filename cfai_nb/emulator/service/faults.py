@@ -113,12 +113,6 @@ def checked_quirks(quirks: Collection[str]) -> frozenset[str]:
     return frozenset(quirks)
 
 
-def refuses_ai_search(quirks: frozenset[str]) -> None:
-    """Refuse a call to AI Search, under the quirk "no-ai-search"."""
-    if "no-ai-search" in quirks:
-        raise refuse(10000)
-
-
 def safety_error(request: ModelRequest, texts: Collection[str]) -> ServiceError | None:
     """Return the safety filter's error for a generation that mentions hazards, under the quirk "3030"."""
     if "3030" not in request.quirks or request.model.task not in _GENERATED:

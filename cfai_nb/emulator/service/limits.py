@@ -154,7 +154,7 @@ class UsageMeter:
     def note(self, account: str, model: str, neurons: float, usage: Mapping[str, float]) -> None:
         """Note a call that was charged."""
         tokens = usage.get("input_tokens", 0.0) + usage.get("cached_input_tokens", 0.0), usage.get("output_tokens", 0.0)
-        call = _Metered(account.casefold(), model, datetime.now(UTC), self._clock() + self.lag, neurons, tokens)
+        call = _Metered(account, model, datetime.now(UTC), self._clock() + self.lag, neurons, tokens)
         with self._lock:
             self._calls.append(call)
 

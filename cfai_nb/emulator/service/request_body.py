@@ -1,15 +1,16 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service checks one JSON
-object against a model's schema, whatever the form of the body, so the fields of a multipart form and the query beside
-raw bytes, which arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use :func:`parse`, :func:`json_object` and :func:`parts`. The
+service checks one JSON object against a model's schema, whatever the form of the body, so the fields of a multipart
+form and the query beside raw bytes, which arrive as text, are converted to the numbers and flags that the schema
+declares.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from ..error_codes import refuse
+from ..error_codes import ServiceError, refuse
 from ..families.document_conversion import MODEL as DOCUMENTS
 from ..families.family import Family, ModelRequest
 from ..json_schema import Schema
@@ -37,6 +38,22 @@ def parse(raw: bytes) -> Any:
         return from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise refuse(5006, why=f"invalid JSON: {error}") from None
+
+
+def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError]) -> dict[str, Any]:
+    """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
+    try:
+        given = json.loads(raw)
+        if not isinstance(given, dict):
+            raise ValueError("expected an object")
+    except ValueError as error:
+        raise refusal(error) from None
+    return given
+
+
+def account_of(request: Request) -> str:
+    """Return the account in an address; upper and lower case are the same one."""
+    return str(request.path_params["account"]).casefold()
 
 
 def model_name(body: Any) -> str:
@@ -91,23 +108,6 @@ async def parts(request: Request) -> list[tuple[str, str | File]]:
         raise refuse(5006, why=f"invalid multipart body: {error}") from None
 
 
-async def ndjson(request: Request, field: str) -> bytes | None:
-    """Return the lines of a body in any of the forms that clients send, None where it is another one.
-
-    In a form they are the part ``field``.  The public Python client sends them as they are, or within one JSON string.
-    """
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media == _FORM:
-        part = dict(await parts(request)).get(field, "")
-        return part.data if isinstance(part, File) else part.encode()
-    raw = await request.body()
-    if media == "application/x-ndjson":
-        return raw
-    if media == "application/json" and not raw.lstrip().startswith(b"["):
-        return str(json.loads(raw)).encode() if raw.startswith(b'"') else raw
-    return None
-
-
 async def read_documents(request: Request) -> ModelRequest:
     """Return the model request of a ``/tomarkdown`` request."""
     if not request.headers.get("content-type", "").startswith(_FORM):
@@ -115,11 +115,8 @@ async def read_documents(request: Request) -> ModelRequest:
     found = await parts(request)
     files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
     given = next((part for name, part in found if name == "conversionOptions"), "{}")
-    options = None
-    with suppress(ValueError):
-        options = json.loads(given if isinstance(given, str) else "")
-    if not isinstance(options, dict):
-        raise refuse(5006, why="'/conversionOptions' is not a JSON object")
+    wrong = refuse(5006, why="'/conversionOptions' is not a JSON object")
+    options = json_object(given if isinstance(given, str) else "", lambda _: wrong)
     if not files:
         raise refuse(5006, why="required properties at '/' are 'files'")
     return ModelRequest(DOCUMENTS, {"files": files, "conversionOptions": options})

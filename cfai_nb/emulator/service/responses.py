@@ -6,7 +6,7 @@ results of the other addresses and all errors. The gateway keeps replies in its 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -16,12 +16,18 @@ from uuid import UUID
 
 import anyio
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
 from .faults import quirky_envelope
+
+#: A function that returns the result of a request (a value, a :class:`Page` or a whole response), and the table of a
+#: product: path below the account -> method -> handler.
+Handler = Callable[[Request], Awaitable[Any]]
+Routes = Mapping[str, Mapping[str, Handler]]
 
 _JSON = "application/json"
 
@@ -103,7 +109,7 @@ class Reply:
         return reply
 
 
-def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
+def failed_early(fault: str, quirks: frozenset[str]) -> Reply:
     """Return the reply of a fault that comes before any work."""
     if fault == "reset":
         return Reply(drop="reset", damaged=True)
@@ -143,6 +149,14 @@ async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
         await anyio.lowlevel.checkpoint()
 
 
+@dataclass(frozen=True)
+class Page:
+    """Rows of a list, and where in it they are."""
+
+    rows: list[Any]
+    info: dict[str, int]
+
+
 class Ids:
     """Ids out of a seed, so that a run can be repeated."""
 
@@ -174,9 +188,11 @@ class Envelopes:
         """Return the headers that every response has."""
         return {"cf-ray": f"{self._ids.bits(64):016x}-EMU", "server": "cfai_nb emulator"}
 
-    def result(self, value: Any, **more: Any) -> Response:
+    def result(self, value: Any) -> Response:
         """Return the response with a result."""
-        body = {"result": value, "success": True, "errors": [], "messages": [], **more}
+        body = {"result": value, "success": True, "errors": [], "messages": []}
+        if isinstance(value, Page):
+            body |= {"result": value.rows, "result_info": value.info}
         return Response(to_json(body), media_type=_JSON, headers=self.ray())
 
     def error(self, error: ServiceError) -> Response:

@@ -87,7 +87,7 @@ class Licences:
         """Refuse a model without access (5018) or without an accepted licence (5016), and the call that accepts it."""
         if request.model.id in APPLIED and not self._all:
             raise refuse(5018)
-        key = (account.casefold(), request.model.id)
+        key = (account, request.model.id)
         if request.model.id not in GATED:
             return
         if request.body.get("prompt") == _AGREE and request.route == "run":
@@ -144,7 +144,7 @@ class Routing:
         model_request, family = await self._identify(request, call)
         if "free-plan" in self._quirks and model_request.model.has("requires_workers_paid"):
             raise refuse(5035)
-        account = request.path_params["account"].casefold()
+        account = request_body.account_of(request)
         options = model_request.body.get("options")
         if isinstance(options, dict) and "rejectIfBusy" in options:
             call.patient = options.pop("rejectIfBusy") is not True

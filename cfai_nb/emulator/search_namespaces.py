@@ -8,25 +8,21 @@ tokens, websites and public endpoints are not imitated.
 from __future__ import annotations
 
 import json
-import random
 import re
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..error_codes import refuse
-from ..families import family
-from ..service import request_body
-from ..service.faults import refuses_ai_search
-from ..standins import lexical
-from ..standins.text_standin import MARK, split_tokens
-from ..vectorize import filter_error, matches_filter
-from .documents import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, now, search_error
+from .error_codes import refuse
+from .families import family
+from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
+from .service.request_body import File, account_of, json_object, parts
+from .service.responses import Handler, Ids, Page, Routes, now
+from .standins import lexical
+from .standins.text_standin import MARK, split_tokens
 
 _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
@@ -58,16 +54,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "type": None,
 }
 
-Handler = Callable[[Request], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Rows of a list, and where in it they are."""
-
-    rows: list[Any]
-    info: dict[str, int]
-
 
 class AiSearch:
     """The namespaces of every account.
@@ -82,11 +68,11 @@ class AiSearch:
 
     def __init__(self, delay: int, seed: int, quirks: frozenset[str]) -> None:
         self._delay, self._quirks = delay, quirks
-        self._random, self._lock = random.Random(seed), Lock()
+        self._ids, self._lock = Ids(seed), Lock()
         self._instances: dict[tuple[str, str, str], Instance] = {}
         self._namespaces: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def routes(self) -> Mapping[str, Mapping[str, Handler]]:
+    def routes(self) -> Routes:
         """Return path below the account -> method -> handler that returns a result."""
         made: dict[str, dict[str, Handler]] = {
             f"{_BASE}/namespaces": {"GET": self._list_namespaces, "POST": self._create_namespace},
@@ -122,7 +108,8 @@ class AiSearch:
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Any:
-            refuses_ai_search(self._quirks)
+            if "no-ai-search" in self._quirks:
+                raise refuse(10000)
             if _space(request) != "default" and _space_key(request) not in self._namespaces:
                 raise search_error(7063)
             return await handler(request)
@@ -139,7 +126,7 @@ class AiSearch:
         """Return a handler that calls `do` on an instance, after the uploads that are due."""
 
         async def handler(request: Request) -> Any:
-            given = _object(await request.body()) if body else None
+            given = await _body(request) if body else None
             with self._lock:
                 there = self._find(request)
                 there.settle()
@@ -147,20 +134,16 @@ class AiSearch:
 
         return handler
 
-    def _new_id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-
     # -- namespaces --------------------------------------------------------------------------------------------------
 
     async def _list_namespaces(self, request: Request) -> Page:
-        own = request.path_params["account"].casefold()
-        others = [entry for (account, _), entry in self._namespaces.items() if account == own]
+        others = [entry for (account, _), entry in self._namespaces.items() if account == account_of(request)]
         return _page([_namespace("default"), *others], request)
 
     async def _create_namespace(self, request: Request) -> Any:
-        given = _object(await request.body())
+        given = await _body(request)
         name = _named(given.get("name"), "name")
-        key = (request.path_params["account"].casefold(), name)
+        key = (account_of(request), name)
         if name == "default" or key in self._namespaces:
             raise search_error(7064)
         self._namespaces[key] = _namespace(name, given.get("description"))
@@ -172,7 +155,7 @@ class AiSearch:
     async def _update_namespace(self, request: Request) -> Any:
         if _space(request) == "default":
             raise search_error(7065)
-        self._namespaces[_space_key(request)] |= {"description": _object(await request.body()).get("description")}
+        self._namespaces[_space_key(request)] |= {"description": (await _body(request)).get("description")}
         return self._namespaces[_space_key(request)]
 
     async def _delete_namespace(self, request: Request) -> Any:
@@ -183,11 +166,11 @@ class AiSearch:
         return self._namespaces.pop(_space_key(request))
 
     async def _search_several(self, request: Request) -> Any:
-        given = _object(await request.body())
+        given = await _body(request)
         options = given.get("ai_search_options") or {}
         names = options.get("instance_ids")
         if not isinstance(names, list) or not names:
-            raise refuse(5006, text="instance_ids is required", status=400)
+            raise refuse(5006, text="instance_ids is required")
         if len(names) > _SEVERAL:
             raise search_error(7074)
         query, chunks, errors = _question(given, 7039), [], []
@@ -211,7 +194,7 @@ class AiSearch:
         return _page([one.entry() for one in found if word in one.id], request)
 
     async def _create(self, request: Request) -> Any:
-        given = _object(await request.body())
+        given = await _body(request)
         name = _named(given.get("id"), "id")
         key = (*_space_key(request), name)
         settings = {**_DEFAULTS, "last_activity": None, "modified_at": now(), "custom_metadata": []}
@@ -250,7 +233,7 @@ class AiSearch:
         query = _question(given, 7038)
         chunks = there.search(query, given.get("ai_search_options") or {})
         text = f"{MARK} {_said(query, chunks)}" if chunks else ""
-        about = {"id": f"id-{self._new_id()}", "model": given.get("model") or there.settings["ai_search_model"]}
+        about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
             frames = [family.event(chunks, "chunks")]
             for piece in split_tokens(text):
@@ -265,14 +248,14 @@ class AiSearch:
     # -- items -------------------------------------------------------------------------------------------------------
 
     async def _upload(self, request: Request) -> Any:
-        parts = dict(await request_body.parts(request))
-        file, about = parts.get("file"), parts.get("metadata", "{}")
+        sent = dict(await parts(request))
+        file, about = sent.get("file"), sent.get("metadata", "{}")
         with self._lock:
             there = self._find(request)
             there.settle()
             if there.settings["paused"]:
                 raise search_error(7032)
-            if not isinstance(file, request_body.File):
+            if not isinstance(file, File):
                 raise search_error(7055)
             if len(file.data) > _FILE:
                 raise search_error(7054)
@@ -283,15 +266,16 @@ class AiSearch:
             metadata = _metadata(about)
             if any(item.key == file.name for item in there.items.values()):
                 raise search_error(7042)
-            item = Item(self._new_id(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
+            item = Item(self._ids.uuid(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
             there.items[item.id] = item
-            if parts.get("wait_for_completion") == "true":
+            if sent.get("wait_for_completion") == "true":
                 there.index(item)
             return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
 
     def _list_items(self, there: Instance, request: Request, _: Any) -> Page:
         asked = request.query_params
-        found = list(there.items.values())
+        raw = asked.get("metadata_filter")
+        found = there.matching(json_object(raw, lambda _: search_error(7058))) if raw else list(there.items.values())
         for name, of in (("item_id", "id"), ("key", "key"), ("status", "status")):
             if wanted := asked.get(name):
                 found = [item for item in found if getattr(item, of) == wanted]
@@ -299,11 +283,6 @@ class AiSearch:
             found = []
         if word := asked.get("search"):
             found = [item for item in found if word in item.key]
-        if raw := asked.get("metadata_filter"):
-            filters = _object(raw.encode(), 7058)
-            if why := filter_error(filters):
-                raise search_error(7058, why)
-            found = [item for item in found if matches_filter(item.terms(there.fields), filters)]
         return _page([item.entry() for item in found], request)
 
     def _delete_item(self, there: Instance, request: Request, _: Any) -> Any:
@@ -322,7 +301,7 @@ class AiSearch:
         item = _item(there, request)
         limit, offset = (request.query_params.get(name, usual) for name, usual in (("limit", "20"), ("offset", "0")))
         if not (limit + offset).isdigit():
-            raise refuse(5006, text="limit and offset must be whole numbers", status=400)
+            raise refuse(5006, text="limit and offset must be whole numbers")
         return [chunk.shown() for chunk in item.chunks[int(offset) : int(offset) + int(limit)]]
 
     def _download(self, there: Instance, request: Request, _: Any) -> Response:
@@ -335,7 +314,7 @@ def _space(request: Request) -> str:
 
 
 def _space_key(request: Request) -> tuple[str, str]:
-    return request.path_params["account"].casefold(), _space(request)
+    return account_of(request), _space(request)
 
 
 def _namespace(name: str, description: Any = None) -> dict[str, Any]:
@@ -352,25 +331,19 @@ def _item(there: Instance, request: Request) -> Item:
 def _page(rows: Sequence[Any], request: Request) -> Page:
     page, size = (request.query_params.get(name, usual) for name, usual in (("page", "1"), ("per_page", "20")))
     if not (page + size).isdigit() or int(page) < 1 or not 1 <= int(size) <= 100:
-        raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100", status=400)
+        raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100")
     start = (int(page) - 1) * int(size)
     some = list(rows[start : start + int(size)])
     return Page(some, {"page": int(page), "per_page": int(size), "count": len(some), "total_count": len(rows)})
 
 
-def _object(raw: bytes, code: int = 0) -> dict[str, Any]:
-    try:
-        given = json.loads(raw or b"{}")
-        if not isinstance(given, dict):
-            raise ValueError("expected an object")
-    except ValueError as error:
-        raise search_error(code) if code else refuse(5006, text=f"Bad input: {error}", status=400) from None
-    return given
+async def _body(request: Request) -> dict[str, Any]:
+    return json_object(await request.body() or b"{}", lambda why: refuse(5006, text=f"Bad input: {why}"))
 
 
 def _named(name: Any, field: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise refuse(5006, text=f"{field}: lowercase letters, digits, hyphens and underscores", status=400)
+        raise refuse(5006, text=f"{field}: lowercase letters, digits, hyphens and underscores")
     return name
 
 
@@ -393,11 +366,8 @@ def _said(query: str, chunks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _metadata(given: Any) -> dict[str, Any]:
-    try:
-        made = json.loads(given if isinstance(given, str) else "")
-    except ValueError:
-        raise search_error(7056) from None
-    if not isinstance(made, dict) or not all(isinstance(one, str | int | float | bool) for one in made.values()):
+    made = json_object(given if isinstance(given, str) else "", lambda _: search_error(7056))
+    if not all(isinstance(one, str | int | float | bool) for one in made.values()):
         raise search_error(7056)
     return {name.lower(): value for name, value in made.items()}
 
@@ -417,11 +387,11 @@ def _set(there: Instance, given: Mapping[str, Any]) -> None:
     """Set what a request gives of an instance's settings."""
     if (fields := given.get("custom_metadata")) is not None:
         if not isinstance(fields, list) or len(fields) > FIELDS:
-            raise refuse(5006, text=f"custom_metadata: at most {FIELDS} fields", status=400)
+            raise refuse(5006, text=f"custom_metadata: at most {FIELDS} fields")
         for each in fields:
             name = each.get("field_name") if isinstance(each, dict) else None
             if not isinstance(name, str) or each.get("data_type") not in KINDS or name.lower() in BUILT_IN:
-                raise refuse(5006, text="custom_metadata: field_name, not reserved, and data_type", status=400)
+                raise refuse(5006, text="custom_metadata: field_name, not reserved, and data_type")
         there.settings["custom_metadata"] = [{**each, "field_name": each["field_name"].lower()} for each in fields]
     method = given.get("index_method")
     if isinstance(method, dict):
