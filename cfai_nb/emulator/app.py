@@ -6,7 +6,7 @@ The steps of a call: address, method, token, model, input, capacity, rate, quota
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,13 +25,12 @@ from .service import model_listing
 from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
-from .service.gateway_host import GatewayHost
+from .service.gateway_host import Endpoint, GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
 from .service.request_body import account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
-from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .service.responses import Handler as Resource
+from .service.responses import Drop, Envelopes, Handler, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize
@@ -41,8 +40,6 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: Seconds between two attempts of a call that waits for capacity.
 _POLL = 0.001
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Emulator:
@@ -161,7 +158,7 @@ class Emulator:
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
-        self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
+        self._gateways, self._cache = Gateways(gateways, clock, seed, self.quirks), PromptCache()
         self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed, vectorize_limit)
         self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
@@ -194,7 +191,7 @@ class Emulator:
         """Return every address; a product registers its own with a table of path -> method -> handler."""
         stores = self._vectorize.routes(), self._ai_search.routes()
         tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
-        handlers: dict[str, Handler] = {
+        handlers: dict[str, Endpoint] = {
             **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
             **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
@@ -204,7 +201,7 @@ class Emulator:
         meter = Route("/client/v4/graphql", self._usage, methods=_METHODS)
         return [meter, *routes, *host.routes()]
 
-    def _resource(self, methods: Mapping[str, Resource]) -> Handler:
+    def _resource(self, methods: Mapping[str, Handler]) -> Endpoint:
         """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
@@ -214,8 +211,8 @@ class Emulator:
         return self._guarded(" ".join(methods), handler)
 
     def _guarded(
-        self, method: str, handler: Handler, send_error: Callable[[ServiceError], Response] | None = None
-    ) -> Handler:
+        self, method: str, handler: Endpoint, send_error: Callable[[ServiceError], Response] | None = None
+    ) -> Endpoint:
         """Return a handler that runs after the checks of address, method and token, and sends errors."""
         send_error = send_error or self._envelopes.error
 
@@ -310,10 +307,7 @@ class Emulator:
 
     def _leave(self, call: CallState, outcome: Reply | ServiceError) -> dict[str, str]:
         """Return the headers that the gateway of a call adds to its answer."""
-        if call.gateway_call is None:
-            return {}
-        call.gateway_call.model = call.name
-        return self._gateways.leave(call.gateway_call, outcome)
+        return {} if call.gateway_call is None else self._gateways.leave(call.gateway_call, call.name, outcome)
 
     def _log(self, call: CallState, status: int, code: int, *, whole: bool = False) -> None:
         seconds, items = self.clock() - call.start, len(call.texts)

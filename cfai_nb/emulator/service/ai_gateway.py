@@ -73,7 +73,6 @@ class GatewayCall:
     request: bytes
     start: float
     bare: bool = False
-    model: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
     neurons: float | None = None
     hit: bool = False
@@ -97,8 +96,8 @@ class GatewayLogs:
         self._known, self._lock = known, Lock()
         self._logs: dict[tuple[str, str], dict[str, _Log]] = {}
 
-    def write(self, number: str, call: GatewayCall, reply: Reply | ServiceError, seconds: float) -> None:
-        """Log the outcome of a call under an id."""
+    def write(self, number: str, call: GatewayCall, model: str, reply: Reply | ServiceError, seconds: float) -> None:
+        """Log the outcome of a call of a model under an id."""
         if isinstance(reply, Reply):
             body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
         else:
@@ -109,9 +108,9 @@ class GatewayLogs:
             "created_at": now(),
             "cached": call.hit,
             "duration": round(seconds * 1000),
-            "model": call.model,
-            "provider": "workers-ai" if call.model.startswith("@") else call.model.split("/")[0],
-            "success": is_success(reply),
+            "model": model,
+            "provider": "workers-ai" if model.startswith("@") else model.split("/")[0],
+            "success": isinstance(reply, Reply) and reply.succeeded,
             "status_code": reply.status,
             "response_content_type": media,
             **dict.fromkeys(("model_type", "request_type"), ""),
@@ -191,11 +190,6 @@ class GatewayLogs:
         return Response(log.response or b"{}", media_type=log.row["response_content_type"])
 
 
-def is_success(reply: Reply | ServiceError) -> bool:
-    """Return whether a call succeeded."""
-    return isinstance(reply, Reply) and reply.status == 200 and not reply.damaged
-
-
 def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
     """Yield, for each filter of a query, whether a row matches."""
     figures = {**row, "total_tokens": row["tokens_in"] + row["tokens_out"]}
@@ -230,8 +224,8 @@ def external_model(name: str, route: str) -> Model:
 class Gateways:
     """The gateways of every account, with their caches; without `names` any name is created on first use."""
 
-    def __init__(self, names: Collection[str] | None, clock: Clock, seed: int) -> None:
-        self._names = None if names is None else frozenset(names)
+    def __init__(self, names: Collection[str] | None, clock: Clock, seed: int, quirks: frozenset[str]) -> None:
+        self._names, self._quirks = None if names is None else frozenset(names), quirks
         self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
         self._cache: dict[str, tuple[float, Reply]] = {}
         self.logs = GatewayLogs(self._find)
@@ -240,22 +234,20 @@ class Gateways:
         if len(name) > 64 or (self._names is not None and name not in self._names):
             raise refuse(2001)
 
-    async def enter(
-        self, request: Request, *, default: bool = False, quirks: frozenset[str] = frozenset()
-    ) -> GatewayCall | None:
-        """Return the record of a call in its gateway, ``None`` without one.
+    async def enter(self, request: Request, default: str = "") -> GatewayCall | None:
+        """Return the record of a call in its gateway, or in the `default` one; ``None`` without one.
 
         2001 for one that does not exist, 2021 with the quirk "no-credits"; the code of a reached spend limit is not
         known, so the status stands in its place.
         """
         given, route = request.headers, route_of(request)
-        name = route.gateway or ("default" if default else "")
+        name = route.gateway or default
         if not name:
             return None
         self._find(name)
-        if "no-credits" in quirks:
+        if "no-credits" in self._quirks:
             raise refuse(2021)
-        if "spend-limit" in quirks:
+        if "spend-limit" in self._quirks:
             raise refuse(429, text="Spend limit exceeded for this gateway", status=429)
         account, body = account_of(request), await request.body()
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
@@ -296,16 +288,16 @@ class Gateways:
         headers = {name: value for name, value in reply.headers.items() if name != "cf-ai-neurons"}
         return replace(reply, headers=headers)
 
-    def leave(self, call: GatewayCall, reply: Reply | ServiceError) -> dict[str, str]:
-        """Cache and log the outcome of a call; return the gateway's response headers."""
+    def leave(self, call: GatewayCall, model: str, reply: Reply | ServiceError) -> dict[str, str]:
+        """Cache and log the outcome of a call of a model; return the gateway's response headers."""
         headers = {**call.headers, "cf-aig-cache-status": "HIT" if call.hit else "MISS"}
-        if isinstance(reply, Reply) and is_success(reply) and call.key and not call.hit and _cacheable(reply):
+        if isinstance(reply, Reply) and call.key and not call.hit and _cacheable(reply):
             with self._lock:
                 self._cache[call.key] = (self._clock() + call.ttl, reply)
         if not call.logged:
             return headers
         number = self._id()
-        self.logs.write(number, call, reply, self._clock() - call.start)
+        self.logs.write(number, call, model, reply, self._clock() - call.start)
         return {**headers, "cf-aig-log-id": number}
 
     def _id(self) -> str:
@@ -316,4 +308,4 @@ class Gateways:
 
 
 def _cacheable(reply: Reply) -> bool:
-    return reply.frames is None and not reply.media.startswith("audio/")
+    return reply.succeeded and reply.frames is None and not reply.media.startswith("audio/")

@@ -141,8 +141,8 @@ def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
         return {**result, "response": int(digits.group()) if digits else 0}
     if isinstance(text, str) and "object-response" in quirks:
         return {**result, "response": {"text": text}}
-    if "model-length" in quirks and isinstance(result.get("choices"), list):
-        return {**result, "choices": [_cut_by_the_model(choice) for choice in result["choices"]]}
+    if "model-length" in quirks:
+        return _cut_choices(result)
     if "null-content" in quirks and isinstance(result.get("choices"), list):
         choices = [
             {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice

@@ -73,7 +73,7 @@ async def read(request: Request, model: Model, family: Family) -> ModelRequest:
     if "raw" in family.forms and (bare or media.startswith(_RAW)):
         query = _converted(request.query_params.multi_items(), family.inputs(model))
         body = query if "json" in family.forms else {"audio": {"body": {}, "contentType": media}, **query}
-        return ModelRequest(model, body, content=raw, media=media)
+        return ModelRequest(model, body, content=raw)
     if media == _FORM and "form" in family.forms:
         return await _form(request, model, family)
     if "json" not in family.forms:
@@ -129,7 +129,7 @@ async def _form(request: Request, model: Model, family: Family) -> ModelRequest:
         if isinstance(part, File):
             files[name] = part.data
         fields.append((name, part if isinstance(part, str) else part.media or "application/octet-stream"))
-    return ModelRequest(model, _converted(fields, family.inputs(model)), media=_FORM, files=files)
+    return ModelRequest(model, _converted(fields, family.inputs(model)), files=files)
 
 
 def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, Any]:

@@ -89,6 +89,11 @@ class Reply:
     drop: str = ""
     damaged: bool = False
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the call succeeded, and the whole answer arrives."""
+        return self.status == 200 and not self.damaged
+
     @classmethod
     def of(cls, result: ModelResult, route: str, neurons: float | None, fault: str) -> Reply:
         """Return the reply for a result, with the faults that damage it on the way out."""

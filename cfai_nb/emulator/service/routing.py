@@ -80,7 +80,7 @@ class Licences:
     Accepting a licence is also answered with 403 and a thank-you text (observed), so a client has to read the text.
     """
 
-    def __init__(self, accepted: bool = False) -> None:
+    def __init__(self, accepted: bool) -> None:
         self._all, self._accepted = accepted, set[tuple[str, str]]()
 
     def admit(self, account: str, request: ModelRequest) -> None:
@@ -140,7 +140,7 @@ class Routing:
 
     async def read(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         """Return the checked model request, and the family that answers it."""
-        call.gateway_call = await self._enter_gateway(request)
+        call.gateway_call = await self._gateways.enter(request)
         model_request, family = await self._identify(request, call)
         if "free-plan" in self._quirks and model_request.model.has("requires_workers_paid"):
             raise refuse(5035)
@@ -161,9 +161,6 @@ class Routing:
         if self._batch_tokens is not None and sum(map(count_tokens, call.texts)) > self._batch_tokens:
             raise refuse(3006)
         return model_request, family
-
-    async def _enter_gateway(self, request: Request, *, default: bool = False) -> GatewayCall | None:
-        return await self._gateways.enter(request, default=default, quirks=self._quirks)
 
     async def _identify(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         raw = await request.body()
@@ -189,7 +186,7 @@ class Routing:
     async def _model_of(self, request: Request, call: CallState, name: str, route: str) -> tuple[Model, Family]:
         """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
         if _EXTERNAL.fullmatch(name) and route in EXTERNAL_FAMILIES:
-            call.gateway_call = call.gateway_call or await self._enter_gateway(request, default=True)
+            call.gateway_call = call.gateway_call or await self._gateways.enter(request, "default")
             model = external_model(name, route)
             return model, FAMILIES[model.family]
         if call.path == "/run" and call.gateway_call is None:

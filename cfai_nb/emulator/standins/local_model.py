@@ -227,11 +227,3 @@ class LocalModel:
         rows = self.embed([text, about or _HARM, _HARMLESS])
         near = rows[1:] @ rows[0]
         return round(1 / (1 + math.exp(-20 * (float(near[0] - near[1]) - _MARGIN))), 4)
-
-    def central(self, text: str) -> str:
-        """Return the sentence of a text that is nearest to the whole; the first of a short text."""
-        parts = lexical.sentences(text)
-        if len(parts) < 3:
-            return parts[0] if parts else ""
-        rows = self.embed([text, *parts[:40]])
-        return parts[int((rows[1:] @ rows[0]).argmax())]
