@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from .error_codes import refuse
 from .families import family
+from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
 from .service.request_body import File, account_of, json_object, parts
 from .service.responses import Handler, Ids, Page, Routes, now
@@ -53,6 +54,19 @@ _DEFAULTS: Mapping[str, Any] = {
     "source": None,
     "type": None,
 }
+
+_SETTINGS = obj(
+    {
+        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*KINDS)), maxItems=FIELDS)),
+        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
+        "chunk_size": {"type": "integer", "minimum": 1},
+        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
+        "max_num_results": INTEGER,
+        "score_threshold": NUMBER,
+    }
+)
+_RETRIEVAL = obj({**each("retrieval_type keyword_match_mode fusion_method", maybe(STRING)), "match_threshold": NUMBER})
+_SEARCH = obj({"ai_search_options": maybe(obj({"retrieval": maybe(_RETRIEVAL)}))})
 
 
 class AiSearch:
@@ -166,14 +180,13 @@ class AiSearch:
         return self._namespaces.pop(_space_key(request))
 
     async def _search_several(self, request: Request) -> Any:
-        given = await _body(request)
-        options = given.get("ai_search_options") or {}
+        query, options = _asked(await _body(request), 7039)
         names = options.get("instance_ids")
         if not isinstance(names, list) or not names:
             raise refuse(5006, text="instance_ids is required")
         if len(names) > _SEVERAL:
             raise search_error(7074)
-        query, chunks, errors = _question(given, 7039), [], []
+        chunks, errors = [], []
         with self._lock:
             for name in names:
                 there = self._instances.get((*_space_key(request), str(name)))
@@ -222,16 +235,15 @@ class AiSearch:
         return there.entry()
 
     def _search(self, there: Instance, _: Request, given: Any) -> Any:
-        query = _question(given, 7039)
-        chunks = there.search(query, given.get("ai_search_options") or {})
-        return {"chunks": chunks, "query_kind": "text", "search_query": query}
+        query, options = _asked(given, 7039)
+        return {"chunks": there.search(query, options), "query_kind": "text", "search_query": query}
 
     def _chat(self, there: Instance, _: Request, given: Any) -> Response:
         """Answer a question with the sentence that is closest to it, in OpenAI's form and without an envelope."""
         if not isinstance(given.get("messages"), list):
             raise search_error(7038)
-        query = _question(given, 7038)
-        chunks = there.search(query, given.get("ai_search_options") or {})
+        query, options = _asked(given, 7038)
+        chunks = there.search(query, options)
         text = f"{MARK} {_said(query, chunks)}" if chunks else ""
         about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
@@ -347,16 +359,18 @@ def _named(name: Any, field: str) -> str:
     return name
 
 
-def _question(given: Mapping[str, Any], code: int) -> str:
-    """Return what is asked: ``query``, or the last message of the user."""
+def _asked(given: Mapping[str, Any], code: int) -> tuple[str, Mapping[str, Any]]:
+    """Return what is asked (``query``, or the last message of the user), and the options of the search."""
+    require(given, _SEARCH)
+    messages, options = given.get("messages"), given.get("ai_search_options") or {}
     if isinstance(query := given.get("query"), str) and query.strip():
-        return query
-    for message in reversed(given.get("messages") or ()):
+        return query, options
+    for message in reversed(messages) if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
         if isinstance(content, list):
             content = " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         if isinstance(content, str) and content.strip():
-            return content
+            return content, options
     raise search_error(code)
 
 
@@ -385,16 +399,13 @@ def _warnings(metadata: Mapping[str, Any], fields: Mapping[str, str]) -> list[di
 
 def _set(there: Instance, given: Mapping[str, Any]) -> None:
     """Set what a request gives of an instance's settings."""
+    require(given, _SETTINGS)
     if (fields := given.get("custom_metadata")) is not None:
-        if not isinstance(fields, list) or len(fields) > FIELDS:
-            raise refuse(5006, text=f"custom_metadata: at most {FIELDS} fields")
-        for each in fields:
-            name = each.get("field_name") if isinstance(each, dict) else None
-            if not isinstance(name, str) or each.get("data_type") not in KINDS or name.lower() in BUILT_IN:
-                raise refuse(5006, text="custom_metadata: field_name, not reserved, and data_type")
-        there.settings["custom_metadata"] = [{**each, "field_name": each["field_name"].lower()} for each in fields]
-    method = given.get("index_method")
-    if isinstance(method, dict):
-        there.settings["index_method"] = {name: method.get(name) is True for name in ("vector", "keyword")}
+        named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
+        if reserved := [one["field_name"] for one in named if one["field_name"] in BUILT_IN]:
+            raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
+        there.settings["custom_metadata"] = named
+    if (method := given.get("index_method")) is not None:
+        there.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
     known = {name: given[name] for name in _DEFAULTS if name in given}
     there.settings |= {**known, "modified_at": now()}

@@ -26,6 +26,7 @@ Value = str | float | bool
 
 #: The most bytes of an id, of metadata and of a call, and the most vectors of a call.
 _ID, _METADATA, _BYTES, _CALL = 64, 10_240, 100_000_000, 5000
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def vectorize_error(text: str, code: int = 40026) -> ServiceError:
@@ -101,6 +102,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _are_numbers(values: Any) -> bool:
+    """Return whether values are a list of numbers of 32 bits."""
+    return isinstance(values, list) and all(_is_number(one) and abs(one) <= _LARGEST for one in values)
+
+
 async def lines(request: Request) -> bytes:
     """Return the NDJSON of a request; the public Python client sends it as JSON: as it is, or within one string."""
     media, raw = request.headers.get("content-type", "").partition(";")[0].strip(), await request.body()
@@ -132,7 +138,7 @@ def vectors(raw: bytes, index: Index, *, loose: bool) -> list[Vector]:
             given = json.loads(line)
             if not isinstance(given, dict) or not isinstance(given.get("id"), str | int):
                 raise ValueError("an id is missing")
-            if not isinstance(given.get("values"), list) or not all(_is_number(value) for value in given["values"]):
+            if not _are_numbers(given.get("values")):
                 raise ValueError("values must be a list of numbers")
         except ValueError as error:
             if loose:
@@ -357,9 +363,9 @@ class Vectorize:
         return self._mutate(index, lambda: None)
 
     def _drop_property(self, index: Index, _: Request, body: Any) -> Any:
-        if body.get("propertyName") not in index.properties:
+        name = body.get("propertyName")
+        if not isinstance(name, str) or index.properties.pop(name, None) is None:
             raise vectorize_error("this metadata index does not exist", 40005)
-        del index.properties[body["propertyName"]]
         return self._mutate(index, lambda: None)
 
     def _properties(self, index: Index, *_: Any) -> Any:
@@ -388,7 +394,7 @@ class Vectorize:
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
         if metadata not in ("none", "indexed", "all"):
             raise _unparsable("returnMetadata: expected value")
-        if not isinstance(given, list) or not all(_is_number(one) for one in given):
+        if not _are_numbers(given):
             raise _unparsable("vector: expected a list of numbers")
         if len(given) != index.dimensions:
             sizes = f"expected {index.dimensions} dimensions, and got {len(given)} dimensions"

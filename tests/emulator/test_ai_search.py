@@ -129,6 +129,18 @@ def test_uploads_that_are_refused(docs: Instance, key: str, text: Any, fields: A
     assert docs.upload(key, text, **fields)["errors"][0]["code"] == code
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"chunk_size": "large"}, {"chunk_overlap": 100}, {"score_threshold": None}, {"index_method": ["vector"]},
+     {"custom_metadata": [{"field_name": "Folder", "data_type": "text"}]}],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(docs: Instance, settings: Any) -> None:
+    """They change nothing: the instance still indexes and answers."""
+    assert docs.ask("PUT", "/docs", json=settings)["errors"][0]["code"] == 5006
+    docs.upload("new.md", "A discount for students.", wait_for_completion="true")
+    assert docs.search("discount students")["result"]["chunks"][0]["item"]["key"] == "new.md"
+
+
 def test_a_mode_needs_its_index(door: Any) -> None:
     """An instance without keywords refuses a hybrid search."""
     here = door()

@@ -138,3 +138,13 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
     """A wrong window or rate is an error of the caller, at once."""
     with pytest.raises(ValueError, match="must be"):
         Emulator(**settings)
+
+
+@pytest.mark.parametrize("variables", [["a"], {"account": "a" * 32}, {"account": "a" * 32, "from": "x", "limit": {}}])
+def test_a_query_of_the_meter_that_does_not_fit_is_an_error(door: Any, variables: Any) -> None:
+    """Variables of other kinds are answered with errors, as GraphQL does it: with status 200."""
+    fields = "accounts(filter: {accountTag: $account}) { aiInferenceAdaptiveGroups(limit: $limit, datetime_geq: $from)"
+    body = {"query": f"query {{ viewer {{ {fields} }} }}", "variables": variables}
+    answer = door().ask("POST", "http://emulator/client/v4/graphql", json=body)
+    assert (answer.status_code, answer.json()["data"]) == (200, None)
+    assert answer.json()["errors"][0]["message"]

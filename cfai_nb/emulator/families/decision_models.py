@@ -289,7 +289,7 @@ def _clairic_check(request: ModelRequest, schema: Schema) -> None:
     _today(request)
     if not request.body["state"].strip() and not request.body.get("images"):
         raise refuse(6003, text="Invalid request body: '/state' is empty, and there are no images")
-    if wrong := [*complaints(request.body["fields"], fields, path="/fields"), *_definitions(request.body["fields"])]:
+    if wrong := complaints(request.body["fields"], fields, path="/fields") or _definitions(request.body["fields"]):
         raise refuse(3030, status=422, text=wrong[0])
     if len(request.body["state"]) / 4 > (request.model.context or 1 << 30):
         raise _too_much(request, len(request.body["state"]) // 4)
@@ -298,10 +298,14 @@ def _clairic_check(request: ModelRequest, schema: Schema) -> None:
 
 def _definitions(fields: Mapping[str, Any]) -> list[str]:
     """Return errors of fields that a schema does not express: estimates need bounds, and lists have no threshold."""
-    bounded = [name for name, spec in fields.items() if spec["type"] in ("estimate", "forecast")]
-    wrong = [f"'/fields/{name}' needs min and max" for name in bounded if not {"min", "max"} <= fields[name].keys()]
-    lists = [name for name, spec in fields.items() if spec["type"] == "list" and "null_threshold" in spec]
-    return wrong + [f"'/fields/{name}' takes no null_threshold" for name in lists]
+    wrong = []
+    for name, spec in fields.items():
+        kinds = {isinstance(spec[bound], str) for bound in ("min", "max") if bound in spec}
+        if spec["type"] in ("estimate", "forecast") and (len(kinds) != 1 or not {"min", "max"} <= spec.keys()):
+            wrong.append(f"'/fields/{name}' needs min and max, two numbers or two dates")
+        if spec["type"] == "list" and "null_threshold" in spec:
+            wrong.append(f"'/fields/{name}' takes no null_threshold")
+    return wrong
 
 
 def _today(request: ModelRequest) -> dt.date | None:

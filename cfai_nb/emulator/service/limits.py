@@ -164,21 +164,22 @@ class UsageMeter:
         query = body.get("query") if isinstance(body, dict) else None
         if not isinstance(query, str) or self._GROUPS not in query:
             return _graphql_error(f"emulator: only {self._GROUPS} is emulated")
-        given = body.get("variables") or {}
+        variables = body.get("variables")
+        given = variables if isinstance(variables, dict) else {}
         account = str(_argument(query, "accountTag", given) or "")
         if not self.readable or not account:
             return _graphql_error("not authorized for that account")
         try:
             start, end = (_moment(_argument(query, name, given)) for name in ("datetime_geq", "datetime_lt"))
-        except ValueError as error:
+            limit = int(_argument(query, "limit", given) or 1)
+        except (ValueError, TypeError) as error:
             return _graphql_error(str(error))
         named = re.search(r"dimensions\s*\{([^}]*)\}", query)
         dimensions, summed = named[1].split() if named else [], re.search(r"sum\s*\{([^}]*)\}", query)
-        unknown = {*(summed[1].split() if summed else ())} - {*self._SUMS}
-        if unknown or {*dimensions} - {"modelId", "date"}:
-            return _graphql_error(f"unknown field {', '.join(sorted(unknown) or dimensions)}")
+        unknown = {*(summed[1].split() if summed else ())} - {*self._SUMS} | {*dimensions} - {"modelId", "date"}
+        if unknown:
+            return _graphql_error(f"unknown field {', '.join(sorted(unknown))}")
         rows = self._rows(account.casefold(), start, end, dimensions)
-        limit = int(_argument(query, "limit", given) or 1)
         return {"data": {"viewer": {"accounts": [{self._GROUPS: rows[:limit]}]}}, "errors": None}
 
     def _rows(self, account: str, start: datetime, end: datetime, dimensions: list[str]) -> list[dict[str, Any]]:

@@ -192,7 +192,7 @@ class LoraAdapters:
         found = [dict(record) for record in records if record["public"]]
         try:
             start, count = int(float(query.get("offset") or 0)), int(float(query.get("limit") or len(found)))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise refuse(5006, why=str(error)) from None
         found.sort(key=lambda record: str(record.get(query.get("orderBy", "created_at"), "")))
         return found[max(0, start) :][: max(0, count)]
