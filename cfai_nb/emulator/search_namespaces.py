@@ -350,7 +350,7 @@ def _page(rows: Sequence[Any], request: Request) -> Page:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    return json_object(await request.body() or b"{}", lambda why: refuse(5006, text=f"Bad input: {why}"))
+    return json_object(await request.body() or b"{}", lambda why: refuse(5006, why=why))
 
 
 def _named(name: Any, field: str) -> str:

@@ -343,8 +343,9 @@ def _field(
     if kind == "list":
         matches = _matches(spec["items"], text, today)
         values = [_value(match, spec["items"], spec, today) for match in matches]
+        found = {"type": "list", "value": values or None, "confidence": 1 - _FOUND if values else _FOUND}
         more = {} if spec["items"] == "text" else {"confidences": [round(1 - _FOUND, 4)] * len(values)}
-        return _list_entry(values, more | {"spans": [list(match.span()) for match in matches if match.end() <= end]})
+        return found | more | {"spans": [list(match.span()) for match in matches if match.end() <= end]}
     estimated = kind in ("estimate", "forecast")
     pattern = ("date" if isinstance(spec.get("min"), str) else "number") if estimated else kind
     if pattern in _PATTERNS:
@@ -421,11 +422,6 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
     number = float(text.replace(",", "") if thousands else text.replace(",", "."))
     return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
-
-
-def _list_entry(values: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answer of a list, which has no probability of absence."""
-    return {"type": "list", "value": values or None, "confidence": _FOUND if not values else 1 - _FOUND, **more}
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:

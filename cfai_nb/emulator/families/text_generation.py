@@ -147,7 +147,6 @@ def _chat_call(call: schema_fill.ToolCall) -> dict[str, Any]:
 
 
 def _call_id() -> str:
-    """Return an id for a call."""
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
@@ -246,7 +245,6 @@ def _result(
 
 
 def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> dict[str, Any]:
-    """Return a Responses object."""
     cut = generated.finish == "length"
     status = "incomplete" if cut else "completed"
     items: list[dict[str, Any]] = []

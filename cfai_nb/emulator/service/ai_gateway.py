@@ -23,21 +23,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
+from ..json_schema import NUMBER, OBJECT, maybe, obj, require
 from ..model_catalogue import Model, usd_per_neuron
 from .limits import Clock
-from .request_body import account_of, json_object
+from .request_body import account_of, parse
 from .responses import Ids, Reply, Routes, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"
 
 
-def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
-    """Return the metadata of a header: the first five entries that are text, number or boolean."""
+def _metadata(header: str | None) -> str | None:
+    """Return the metadata of a header as a log keeps it."""
     with suppress(ValueError):
         if isinstance(given := json.loads(header or ""), dict):
-            return dict([entry for entry in given.items() if isinstance(entry[1], str | int | float | bool)][:5])
+            return json.dumps(_plain(given))
     return None
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """Return the first five entries that are text, number or boolean."""
+    return dict([entry for entry in metadata.items() if isinstance(entry[1], str | int | float | bool)][:5])
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class GatewayCall:
     hit: bool = False
 
 
+#: What can be changed of a log.
+_EDIT = obj({"feedback": {"enum": [-1, 1, None]}, "score": maybe(NUMBER), "metadata": OBJECT})
 #: Bytes of the payload in a log row; only ``GET .../logs/{id}`` shows them.
 _HEADS = 1000
 
@@ -172,14 +180,11 @@ class GatewayLogs:
 
     async def _edit(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
-        wrong = refuse(5006, text="feedback must be -1, 1 or null")
-        given = json_object(await request.body(), lambda _: wrong)
-        if given.get("feedback", 1) not in (-1, 1, None):
-            raise wrong
-        changed: dict[str, Any] = {name: given[name] for name in ("feedback", "score") if name in given}
-        if isinstance(given.get("metadata"), dict):
-            changed["metadata"] = json.dumps(metadata_of(json.dumps(given["metadata"])))
-        log.row.update(changed)
+        given = parse(await request.body())
+        require(given, _EDIT)
+        if "metadata" in given:
+            given["metadata"] = json.dumps(_plain(given["metadata"]))
+        log.row.update({name: given[name] for name in _EDIT["properties"] if name in given})
         return {}
 
     async def _request(self, request: Request) -> Response:
@@ -259,10 +264,9 @@ class Gateways:
         headers = {"cf-aig-request-id": self._id(), "cf-aig-step": str(route.step)}
         if event := given.get("cf-aig-event-id"):
             headers["cf-aig-event-id"] = event
-        metadata = metadata_of(given.get("cf-aig-metadata"))
         row = {
             "path": request.url.path.split("/", 6)[-1],
-            "metadata": None if metadata is None else json.dumps(metadata),
+            "metadata": _metadata(given.get("cf-aig-metadata")),
             "request_content_type": given.get("content-type", ""),
             **{"custom_cost": False, "step": route.step},
         }

@@ -20,9 +20,9 @@ from starlette.responses import Response
 from ..error_codes import refuse
 from ..families import served
 from ..families.document_conversion import formats
-from ..json_schema import BOOLEAN, STRING, obj, require
+from ..json_schema import BOOLEAN, STRING, obj, one, require
 from ..model_catalogue import Model, checked_on, find, models
-from .request_body import File, account_of, json_object, parse, parts
+from .request_body import File, account_of, parse, parts
 from .responses import Ids, Page, Routes, now
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
@@ -142,8 +142,9 @@ ROUTES: Routes = {
 
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_KINDS = ("mistral", "gemma", "llama")
-_HIGHEST_RANK, _LARGEST, _MOST = 32, 300_000_000, 100
+#: The types of models, and the highest rank.
+_CONFIGURATION = obj({"r": {"type": "integer", "maximum": 32}}, model_type=one("mistral", "gemma", "llama"))
+_LARGEST, _MOST = 300_000_000, 100
 _NEW = obj({"description": STRING, "public": BOOLEAN}, model=STRING, name=STRING)
 
 
@@ -226,7 +227,7 @@ class LoraAdapters:
         if name not in (_CONFIG, _WEIGHTS):
             raise refuse(5006, why=f"'/file_name' must be {_CONFIG} or {_WEIGHTS}, not {name!r}")
         if name == _CONFIG:
-            _check_config(data)
+            require(parse(data), _CONFIGURATION)
         with self._lock:
             adapter = self._of(request).get(request.path_params["finetune"])
             if adapter is None:
@@ -238,14 +239,3 @@ class LoraAdapters:
             adapter.files.add(name)
             adapter.size += len(data)
         return Response(b'{"success":true}', media_type="application/json")
-
-
-def _check_config(data: bytes) -> None:
-    """Refuse a configuration for another type of model, or with too high a rank."""
-    wrong = refuse(5006, why=f"{_CONFIG} must have a 'model_type' of {', '.join(_KINDS)}")
-    config = json_object(data, lambda _: wrong)
-    if config.get("model_type") not in _KINDS:
-        raise wrong
-    rank = config.get("r", 0)
-    if not isinstance(rank, int) or rank > _HIGHEST_RANK:
-        raise refuse(5006, why=f"'r' of {_CONFIG} must be <= {_HIGHEST_RANK}")

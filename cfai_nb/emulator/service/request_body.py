@@ -32,7 +32,7 @@ _FORM = "multipart/form-data"
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes | str) -> Any:
     """Return the JSON value of a body."""
     try:
         return from_json(raw, allow_inf_nan=False)
@@ -115,11 +115,11 @@ async def read_documents(request: Request) -> ModelRequest:
     found = await parts(request)
     files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
     given = next((part for name, part in found if name == "conversionOptions"), "{}")
-    wrong = refuse(5006, why="'/conversionOptions' is not a JSON object")
-    options = json_object(given if isinstance(given, str) else "", lambda _: wrong)
     if not files:
         raise refuse(5006, why="required properties at '/' are 'files'")
-    return ModelRequest(DOCUMENTS, {"files": files, "conversionOptions": options})
+    return ModelRequest(
+        DOCUMENTS, {"files": files, "conversionOptions": parse(given if isinstance(given, str) else "")}
+    )
 
 
 async def _form(request: Request, model: Model, family: Family) -> ModelRequest:
