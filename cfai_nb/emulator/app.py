@@ -286,7 +286,8 @@ class Emulator:
             neurons = model_request.model.neurons(result.usage)
             call.charged, call.neurons = bool(result.usage), neurons or 0.0
             self._quota.spend(call.neurons)
-            self.meter.note(account, model_request.model.id, call.neurons, result.usage)
+            if call.charged:
+                self.meter.note(account, model_request.model.id, call.neurons, result.usage)
             if call.gateway_call is not None:
                 call.gateway_call.usage, call.gateway_call.neurons = result.usage, neurons
         bare = call.gateway_call is not None and (call.gateway_call.bare or "bare-gateway" in self.quirks)

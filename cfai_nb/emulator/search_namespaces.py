@@ -70,15 +70,7 @@ _SEARCH = obj({"ai_search_options": maybe(obj({"retrieval": maybe(_RETRIEVAL)}))
 
 
 class AiSearch:
-    """The namespaces of every account.
-
-    Parameters
-    ----------
-    delay : int
-        Number of calls to an instance after an upload that find it not indexed yet.
-    quirks : frozenset of str
-        One of them takes the permission away.
-    """
+    """The namespaces of every account; an upload is found after `delay` further calls to its instance."""
 
     def __init__(self, delay: int, seed: int, quirks: frozenset[str]) -> None:
         self._delay, self._quirks = delay, quirks

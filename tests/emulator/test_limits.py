@@ -8,7 +8,7 @@ import pytest
 
 from cfai_nb.emulator import Emulator
 
-from .conftest import BGE
+from .conftest import ACCOUNT, BGE
 
 SMALL = "@cf/baai/bge-small-en-v1.5"
 PAID = "@cf/moonshotai/kimi-k2.6"
@@ -140,11 +140,31 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
         Emulator(**settings)
 
 
-@pytest.mark.parametrize("variables", [["a"], {"account": "a" * 32}, {"account": "a" * 32, "from": "x", "limit": {}}])
+def meter(here: Any, variables: Any) -> Any:
+    """Return the answer of the account's meter."""
+    times = "datetime_geq: $from, datetime_lt: $to"
+    groups = f"aiInferenceAdaptiveGroups(limit: $limit, filter: {{{times}}}) {{ count }}"
+    query = f"query {{ viewer {{ accounts(filter: {{accountTag: $account}}) {{ {groups} }} }} }}"
+    answer = here.ask("POST", "http://emulator/client/v4/graphql", json={"query": query, "variables": variables})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_the_meter_shows_what_was_charged(door: Any) -> None:
+    """A conversion of a document is free and not shown."""
+    here, asked = door(), {"account": ACCOUNT, "from": "2020-01-01", "to": "2100-01-01", "limit": 9}
+    here.ask("POST", "/tomarkdown", files=[("files", ("a.txt", b"x"))])
+    assert meter(here, asked)["data"]["viewer"]["accounts"][0]["aiInferenceAdaptiveGroups"] == []
+    here.run(BGE, {"text": "x"})
+    assert meter(here, asked)["data"]["viewer"]["accounts"][0]["aiInferenceAdaptiveGroups"][0]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [["a"], {"account": ACCOUNT}, {"account": ACCOUNT, "from": "2020-01-01", "to": "2100-01-01", "limit": ["9"]}],
+)
 def test_a_query_of_the_meter_that_does_not_fit_is_an_error(door: Any, variables: Any) -> None:
     """Variables of other kinds are answered with errors, as GraphQL does it: with status 200."""
-    fields = "accounts(filter: {accountTag: $account}) { aiInferenceAdaptiveGroups(limit: $limit, datetime_geq: $from)"
-    body = {"query": f"query {{ viewer {{ {fields} }} }}", "variables": variables}
-    answer = door().ask("POST", "http://emulator/client/v4/graphql", json=body)
-    assert (answer.status_code, answer.json()["data"]) == (200, None)
-    assert answer.json()["errors"][0]["message"]
+    answer = meter(door(), variables)
+    assert answer["data"] is None
+    assert answer["errors"][0]["message"]

@@ -133,14 +133,8 @@ class _Metered:
 class UsageMeter:
     """The analytics of Workers AI: it answers GraphQL with the sums of an account's calls.
 
-    Parameters
-    ----------
-    lag : float
-        Seconds by the clock until a call is shown.
-    elsewhere : float or mapping of model to float
-        Neurons that other programs spent today, on every account.
-    readable : bool
-        Whether tokens may read it; otherwise the answer is an error, with status 200.
+    A call is shown after `lag` seconds by the clock. `elsewhere` is what other programs spent today, on every account:
+    Neurons, or model -> Neurons. If tokens may not read it (not `readable`), the answer is an error, with status 200.
     """
 
     _GROUPS = "aiInferenceAdaptiveGroups"

@@ -129,9 +129,7 @@ def failed_early(fault: str, quirks: frozenset[str]) -> Reply:
     elif code in CODES:
         error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
     else:
-        errors = [{"code": code, "message": f"emulator: injected {fault}"}]
-        body = {"errors": errors, "success": False, "result": {}, "messages": []}
-        return Reply(to_json(body), code, code, damaged=True)
+        error = ServiceError(code, f"emulator: injected {fault}", code)
     return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
 
 
