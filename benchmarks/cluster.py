@@ -57,12 +57,12 @@ def ask(
 
 
 def overhead(url: str, *, rows: int, threads: list[int]) -> dict[str, Any]:
-    """Embed one frame in pandas, and in 16 partitions with so many threads, five times in turn."""
+    """Embed one frame in pandas, and in 16 partitions with so many threads, three times in turn."""
     import dask.dataframe as dd
     import pandas as pd
 
     walls: dict[str, list[float]] = {"pandas": [], **{str(count): [] for count in threads}}
-    for at in range(5):
+    for at in range(3):
         for kind in walls:
             _connected(url, None)
             held = pd.DataFrame({"text": [f"{at} {kind} {each}" for each in range(rows)]})

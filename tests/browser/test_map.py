@@ -40,6 +40,11 @@ print("at", *place[max(evils, key=lambda at: np.nanmin(apart[at]))])
     "m.select(df['topic'] == 'billing'); m.label(evil, as_column='theme'); m.describe()",
 ]
 
+#: jupyter-scatter's tooltip, beside what holds the canvas.
+_TOOLTIP = "div:has(> div > canvas) > div[style*='user-select']"
+#: The colours behind an element and what is in it.
+_GROUNDS = "tip => [tip, ...tip.querySelectorAll('*')].map(each => getComputedStyle(each).backgroundColor)"
+
 
 def rest(page: Any, tip: Any, x: float, y: float) -> None:
     """Rest the mouse on a point until its tooltip is there; the first drawing of a map hides it again."""
@@ -70,7 +75,8 @@ def test_map(lab: Any, pictures: Path) -> None:
         box = canvas.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         mouse = page.browser.mouse
-        tip = out.get_by_text(re.compile("<script>window.__alarm=1</script>.*https://example.com"))
+        shown = out.locator(_TOOLTIP)
+        tip = shown.get_by_text(re.compile("<script>window.__alarm=1</script>.*https://example.com"))
         page.run(2)
         page.output(2).get_by_text(re.compile("^at ")).wait_for()
         at = [float(part) for part in page.output(2).inner_text().split()[1:3]]
@@ -78,8 +84,9 @@ def test_map(lab: Any, pictures: Path) -> None:
         out.locator("figure img").wait_for()
         assert out.locator("figure img").get_attribute("src").startswith("data:image/")
         assert page.illegible(1) == []
-        page.screenshot(pictures / "map-hover.png")
-        assert out.locator("canvas ~ * script, canvas ~ * img").count() == 0
+        page.browser.screenshot(path=pictures / "map-hover.png")
+        assert shown.locator("script, img").count() == 0
+        assert "rgb(255, 255, 255)" not in shown.evaluate(_GROUNDS), "a bright tooltip on a dark page"
         out.locator("button[title*='lasso selection']").click()
         mouse.move(x + 140, y)
         mouse.down()
