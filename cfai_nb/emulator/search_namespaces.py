@@ -20,7 +20,7 @@ from .error_codes import refuse
 from .families import family
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
-from .service.request_body import File, account_of, json_object, parts
+from .service.request_body import File, account_of, json_object, parts, whole_numbers
 from .service.responses import Handler, Ids, Page, Routes, now
 from .standins import lexical
 from .standins.text_standin import MARK, split_tokens
@@ -303,10 +303,8 @@ class AiSearch:
 
     def _chunks(self, there: Instance, request: Request, _: Any) -> Any:
         item = _item(there, request)
-        limit, offset = (request.query_params.get(name, usual) for name, usual in (("limit", "20"), ("offset", "0")))
-        if not (limit + offset).isdigit():
-            raise refuse(5006, text="limit and offset must be whole numbers")
-        return [chunk.shown() for chunk in item.chunks[int(offset) : int(offset) + int(limit)]]
+        limit, offset = whole_numbers(request, limit=20, offset=0)
+        return [chunk.shown() for chunk in item.chunks[offset : offset + limit]]
 
     def _download(self, there: Instance, request: Request, _: Any) -> Response:
         item = _item(there, request)
@@ -333,16 +331,15 @@ def _item(there: Instance, request: Request) -> Item:
 
 
 def _page(rows: Sequence[Any], request: Request) -> Page:
-    page, size = (request.query_params.get(name, usual) for name, usual in (("page", "1"), ("per_page", "20")))
-    if not (page + size).isdigit() or int(page) < 1 or not 1 <= int(size) <= 100:
+    page, size = whole_numbers(request, page=1, per_page=20)
+    if page < 1 or not 1 <= size <= 100:
         raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100")
-    start = (int(page) - 1) * int(size)
-    some = list(rows[start : start + int(size)])
-    return Page(some, {"page": int(page), "per_page": int(size), "count": len(some), "total_count": len(rows)})
+    some = list(rows[(page - 1) * size : page * size])
+    return Page(some, {"page": page, "per_page": size, "count": len(some), "total_count": len(rows)})
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    return json_object(await request.body() or b"{}", lambda why: refuse(5006, why=why))
+    return json_object(await request.body() or b"{}")
 
 
 def _named(name: Any, field: str) -> str:

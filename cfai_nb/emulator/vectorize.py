@@ -19,7 +19,7 @@ import numpy as np
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service.request_body import File, account_of, json_object, parts
+from .service.request_body import File, account_of, json_object, parts, whole_numbers
 from .service.responses import Handler, Ids, Routes, now
 
 Value = str | float | bool
@@ -29,9 +29,9 @@ _ID, _METADATA, _BYTES, _CALL = 64, 10_240, 100_000_000, 5000
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def vectorize_error(text: str, code: int = 40026) -> ServiceError:
+def vectorize_error(text: object, code: int = 40026) -> ServiceError:
     """Return an error with one of Vectorize's own codes."""
-    return ServiceError(code, text, 400)
+    return ServiceError(code, str(text), 400)
 
 
 @dataclass
@@ -381,11 +381,11 @@ class Vectorize:
         return [_shown(vector, index, values=True, metadata="all") for vector in found]
 
     def _page(self, index: Index, request: Request, _: Any) -> Any:
-        count, cursor = request.query_params.get("count", "100"), request.query_params.get("cursor", "0")
-        if not (count + cursor).isdigit() or not 1 <= int(count) <= _PAGE:
-            raise vectorize_error(f"count must lie in 1..{_PAGE}, and cursor must come from an earlier page")
-        ids, end = sorted(index.vectors), int(cursor) + int(count)
-        page, more = [{"id": one} for one in ids[int(cursor) : end]], end < len(ids)
+        count, cursor = whole_numbers(request, vectorize_error, count=100, cursor=0)
+        if not 1 <= count <= _PAGE:
+            raise vectorize_error(f"count must lie in 1..{_PAGE}")
+        ids, end = sorted(index.vectors), cursor + count
+        page, more = [{"id": one} for one in ids[cursor:end]], end < len(ids)
         shown = {"count": len(page), "totalCount": len(ids), "vectors": page, "isTruncated": more}
         return {**shown, "nextCursor": str(end) if more else None, "cursorExpirationTimestamp": None}
 

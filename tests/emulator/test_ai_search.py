@@ -114,6 +114,15 @@ def test_refusals(docs: Instance, method: str, path: str, arguments: Any, status
 
 
 @pytest.mark.parametrize(
+    ("query", "found"), [({"page": ""}, 3), ({"page": "2"}, 0), ({"per_page": "two"}, 5006), ({"page": "²"}, 5006)]
+)
+def test_pages_are_whole_numbers(docs: Instance, query: dict[str, str], found: int) -> None:
+    """One that is empty is the first; any other text is refused."""
+    answer = docs.ask("GET", "/docs/items", params=query)
+    assert (answer["errors"][0]["code"] if answer["errors"] else len(answer["result"])) == found
+
+
+@pytest.mark.parametrize(
     ("key", "text", "fields", "code"),
     [
         ("x" * 125 + ".txt", "x", {}, 7072),

@@ -190,6 +190,8 @@ def test_what_a_query_refuses(made: Any, options: dict[str, Any], code: Any) -> 
         ("POST", ROOT, {"name": "two", "config": {"dimensions": 2, "metric": "hamming"}}, 40026),
         ("POST", ROOT, {"name": "two", "config": {"preset": "@cf/baai/bge-base-en-v1.5"}}, 0),
         ("GET", f"{ROOT}/two", None, 3000),
+        ("GET", f"{ONE}/list?count=0", None, 40026),
+        ("GET", f"{ONE}/list?cursor=²", None, 40026),
         ("POST", f"{ONE}/get_by_ids", {"ids": ["a"] * 21}, 40007),
         ("POST", f"{ONE}/delete_by_ids", {"ids": ["a"] * 101}, 40007),
         ("POST", f"{ONE}/metadata_index/delete", {"propertyName": "none"}, 40005),

@@ -26,7 +26,7 @@ from ..error_codes import ServiceError, refuse
 from ..json_schema import NUMBER, OBJECT, maybe, obj, require
 from ..model_catalogue import Model, usd_per_neuron
 from .limits import Clock
-from .request_body import account_of, parse
+from .request_body import account_of, parse, whole_numbers
 from .responses import Ids, Reply, Routes, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
@@ -159,9 +159,10 @@ class GatewayLogs:
         if unknown := [name for name in query if name.startswith("filters")]:
             raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
         rows = [log.row for log in self._rows(request).values()]
+        page, per_page = whole_numbers(request, page=1, per_page=20)
+        page, per_page = max(1, page), max(1, min(50, per_page))
         try:
             kept = [row for row in rows if all(_matches(row, query))]
-            page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
         except ValueError as error:
             raise refuse(5006, why=str(error)) from None
         order = query.get("order_by", "created_at")

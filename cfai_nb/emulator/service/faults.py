@@ -75,7 +75,7 @@ class FaultSource:
 def checked_fault(kind: str) -> str:
     """Return a fault kind, or raise ValueError for an unknown one."""
     known = BEFORE | AFTER | {"slow"}
-    if kind and kind not in known and not (kind.isdigit() and int(kind) in CODES):
+    if kind and kind not in known and not (kind.isdecimal() and int(kind) in CODES):
         raise ValueError(f"no fault called {kind!r}; there are {', '.join(sorted(known))} and codes")
     return kind
 

@@ -1,16 +1,16 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``routing`` calls :func:`read`; the other addresses use :func:`parse`, :func:`json_object` and :func:`parts`. The
-service checks one JSON object against a model's schema, whatever the form of the body, so the fields of a multipart
-form and the query beside raw bytes, which arrive as text, are converted to the numbers and flags that the schema
-declares.
+``routing`` calls :func:`read`; the other addresses use the functions that read JSON, parts, an account or numbers of a
+query. The service checks one JSON object against a model's schema, whatever the form of the body, so the fields of a
+multipart form and the query beside raw bytes, which arrive as text, are converted to the numbers and flags that the
+schema declares.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from ..model_catalogue import Model
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
+_DIGITS = 18
 
 
 def parse(raw: bytes | str) -> Any:
@@ -40,7 +41,11 @@ def parse(raw: bytes | str) -> Any:
         raise refuse(5006, why=f"invalid JSON: {error}") from None
 
 
-def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError]) -> dict[str, Any]:
+def _bad_input(why: object) -> ServiceError:
+    return refuse(5006, why=why)
+
+
+def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError] = _bad_input) -> dict[str, Any]:
     """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
     try:
         given = json.loads(raw)
@@ -49,6 +54,17 @@ def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError]) -> 
     except ValueError as error:
         raise refusal(error) from None
     return given
+
+
+def whole_numbers(
+    request: Request, refusal: Callable[[object], ServiceError] = _bad_input, **usual: int
+) -> Iterator[int]:
+    """Yield whole numbers of the query by name, each with its default."""
+    for name, number in usual.items():
+        given = request.query_params.get(name) or str(number)
+        if not given.isdecimal() or len(given) > _DIGITS:
+            raise refusal(f"{name} must be a whole number")
+        yield int(given)
 
 
 def account_of(request: Request) -> str:
