@@ -35,9 +35,8 @@ _TEXT_FILE = re.compile(
     r"|cpp|rb|php|sql)$",
     re.IGNORECASE,
 )
-_MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 _DEFAULTS: Mapping[str, Any] = {
-    "ai_search_model": _MODEL,
+    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
     "cache": True,
     "cache_threshold": "close_enough",
     "chunk_overlap": 10,
@@ -236,7 +235,10 @@ class AiSearch:
             raise search_error(7038)
         query, options = _asked(given, 7038)
         chunks = there.search(query, options)
-        text = f"{MARK} {_said(query, chunks)}" if chunks else ""
+        text = ""
+        if chunks:
+            sentences = lexical.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
+            text = f"{MARK} {sentences[lexical.closest(query, sentences)]}"
         about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
             frames = [family.event(chunks, "chunks")]
@@ -361,11 +363,6 @@ def _asked(given: Mapping[str, Any], code: int) -> tuple[str, Mapping[str, Any]]
         if isinstance(content, str) and content.strip():
             return content, options
     raise search_error(code)
-
-
-def _said(query: str, chunks: Sequence[Mapping[str, Any]]) -> str:
-    sentences = lexical.sentences(str(chunks[0]["text"])) or [str(chunks[0]["text"])]
-    return sentences[lexical.closest(query, sentences)]
 
 
 def _metadata(given: Any) -> dict[str, Any]:

@@ -8,20 +8,10 @@ import pytest
 
 from cfai_nb.emulator import Emulator
 
-from .conftest import ACCOUNT, BGE
+from .conftest import ACCOUNT, BGE, Clock
 
 SMALL = "@cf/baai/bge-small-en-v1.5"
 PAID = "@cf/moonshotai/kimi-k2.6"
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def codes(here: Any, count: int, model: str = BGE) -> list[int]:
