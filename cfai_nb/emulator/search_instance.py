@@ -207,8 +207,9 @@ class Instance:
     def search(self, query: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the chunks for a query, best first, as ``search`` answers them."""
         wanted = dict(options.get("retrieval") or {})
-        kind = wanted.get("retrieval_type") or self._usual()
         method = self.settings["index_method"]
+        usual = "hybrid" if all(method.values()) else "vector" if method["vector"] else "keyword"
+        kind = wanted.get("retrieval_type") or usual
         needs = {"vector": ("vector",), "keyword": ("keyword",), "hybrid": ("vector", "keyword")}.get(kind)
         if needs is None or not all(method[one] for one in needs):
             raise search_error(7070)
@@ -223,10 +224,6 @@ class Instance:
         worded = _by_keyword(query, pool, every=every) if "keyword" in needs else {}
         fusion = wanted.get("fusion_method") or self.settings["fusion_method"]
         return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[:most]
-
-    def _usual(self) -> str:
-        method = self.settings["index_method"]
-        return "hybrid" if all(method.values()) else "vector" if method["vector"] else "keyword"
 
     def matching(self, filters: Any) -> list[Item]:
         """Return the items that a filter lets through."""

@@ -64,7 +64,8 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     """Refuse what the schema of the address and form refuses, then what cannot be answered."""
     model, body = request.model, request.body
     responses, chat = schema["anyOf"] if model.family == "responses+chat" else (None, schema)
-    if _is_unsupported(body):
+    descriptions = [function.get("description") for function in schema_fill.offered_functions(body)]
+    if body.get("tool_choice") == "any" or any(one is False for one in descriptions):  # as other services take them
         raise refuse(8001)
     if request.route == "chat":
         strict = {**chat, "required": ["messages", "model"]}
@@ -86,12 +87,6 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     if body.get("lora") and not model.has("lora"):
         raise refuse(5005)
     prompts.check_answerable(request)
-
-
-def _is_unsupported(body: Mapping[str, Any]) -> bool:
-    """Return whether a request has options of other services that this one calls invalid (8001)."""
-    descriptions = [function.get("description") for function in schema_fill.offered_functions(body)]
-    return body.get("tool_choice") == "any" or any(one is False for one in descriptions)
 
 
 def _answer(request: ModelRequest) -> ModelResult:
