@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -21,7 +22,7 @@ from .families import family
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
 from .service.request_body import File, account_of, json_object, parts, whole_numbers
-from .service.responses import Handler, Ids, Page, Routes, now
+from .service.responses import Handler, Ids, Page, Routes, now, working_on
 from .standins import lexical
 from .standins.text_standin import MARK, split_tokens
 
@@ -88,26 +89,27 @@ class AiSearch:
             },
             f"{_BASE}/namespaces/{{name}}/search": {"POST": self._search_several},
         }
+        on = partial(working_on, self._find, self._lock)
         for start in (f"{_BASE}/instances", f"{_BASE}/namespaces/{{name}}/instances"):
             one, item = f"{start}/{{id}}", f"{start}/{{id}}/items/{{item}}"
             made |= {
                 start: {"GET": self._list, "POST": self._create},
                 one: {
-                    "GET": self._within(lambda there, *_: there.entry()),
-                    "PUT": self._within(self._update, body=True),
-                    "DELETE": self._delete,
+                    "GET": on(lambda there, *_: there.entry()),
+                    "PUT": on(self._update, _body),
+                    "DELETE": on(self._delete),
                 },
-                f"{one}/stats": {"GET": self._within(lambda there, *_: there.counts())},
-                f"{one}/search": {"POST": self._within(self._search, body=True)},
-                f"{one}/chat/completions": {"POST": self._within(self._chat, body=True)},
-                f"{one}/items": {"GET": self._within(self._list_items), "POST": self._upload},
+                f"{one}/stats": {"GET": on(lambda there, *_: there.counts())},
+                f"{one}/search": {"POST": on(self._search, _body)},
+                f"{one}/chat/completions": {"POST": on(self._chat, _body)},
+                f"{one}/items": {"GET": on(self._list_items), "POST": on(self._upload, parts)},
                 item: {
-                    "GET": self._within(lambda there, request, _: _item(there, request).entry()),
-                    "DELETE": self._within(self._delete_item),
-                    "PATCH": self._within(self._sync, body=True),
+                    "GET": on(lambda there, request, _: _item(there, request).entry()),
+                    "DELETE": on(self._delete_item),
+                    "PATCH": on(self._sync, _body),
                 },
-                f"{item}/chunks": {"GET": self._within(self._chunks)},
-                f"{item}/download": {"GET": self._within(self._download)},
+                f"{item}/chunks": {"GET": on(self._chunks)},
+                f"{item}/download": {"GET": on(self._download)},
             }
         return {path: {verb: self._guarded(do) for verb, do in verbs.items()} for path, verbs in made.items()}
 
@@ -126,18 +128,6 @@ class AiSearch:
         if found is None:
             raise search_error(7002)
         return found
-
-    def _within(self, do: Callable[[Instance, Request, Any], Any], *, body: bool = False) -> Handler:
-        """Return a handler that calls `do` on an instance, after the uploads that are due."""
-
-        async def handler(request: Request) -> Any:
-            given = await _body(request) if body else None
-            with self._lock:
-                there = self._find(request)
-                there.settle()
-                return do(there, request, given)
-
-        return handler
 
     # -- namespaces --------------------------------------------------------------------------------------------------
 
@@ -219,10 +209,8 @@ class AiSearch:
                 item.status, item.wait = "queued", self._delay
         return there.entry()
 
-    async def _delete(self, request: Request) -> Any:
-        with self._lock:
-            there = self._find(request)
-            del self._instances[(*_space_key(request), there.id)]
+    def _delete(self, there: Instance, request: Request, _: Any) -> Any:
+        del self._instances[(*_space_key(request), there.id)]
         return there.entry()
 
     def _search(self, there: Instance, _: Request, given: Any) -> Any:
@@ -253,30 +241,27 @@ class AiSearch:
 
     # -- items -------------------------------------------------------------------------------------------------------
 
-    async def _upload(self, request: Request) -> Any:
-        sent = dict(await parts(request))
-        file, about = sent.get("file"), sent.get("metadata", "{}")
-        with self._lock:
-            there = self._find(request)
-            there.settle()
-            if there.settings["paused"]:
-                raise search_error(7032)
-            if not isinstance(file, File):
-                raise search_error(7055)
-            if len(file.data) > _FILE:
-                raise search_error(7054)
-            if not file.name or len(file.name) > _KEY:
-                raise search_error(7072)
-            if not _TEXT_FILE.search(file.name):
-                raise search_error(7060)
-            metadata = _metadata(about)
-            if any(item.key == file.name for item in there.items.values()):
-                raise search_error(7042)
-            item = Item(self._ids.uuid(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
-            there.items[item.id] = item
-            if sent.get("wait_for_completion") == "true":
-                there.index(item)
-            return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
+    def _upload(self, there: Instance, _: Request, form: Sequence[tuple[str, str | File]]) -> Any:
+        sent = dict(form)
+        file = sent.get("file")
+        if there.settings["paused"]:
+            raise search_error(7032)
+        if not isinstance(file, File):
+            raise search_error(7055)
+        if len(file.data) > _FILE:
+            raise search_error(7054)
+        if not file.name or len(file.name) > _KEY:
+            raise search_error(7072)
+        if not _TEXT_FILE.search(file.name):
+            raise search_error(7060)
+        metadata = _metadata(sent.get("metadata", "{}"))
+        if any(item.key == file.name for item in there.items.values()):
+            raise search_error(7042)
+        item = Item(self._ids.uuid(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
+        there.items[item.id] = item
+        if sent.get("wait_for_completion") == "true":
+            there.index(item)
+        return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
 
     def _list_items(self, there: Instance, request: Request, _: Any) -> Page:
         asked = request.query_params

@@ -12,6 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -20,7 +21,7 @@ from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
 from .service.request_body import File, account_of, json_object, parts, whole_numbers
-from .service.responses import Handler, Ids, Routes, now
+from .service.responses import Ids, Routes, now, working_on
 
 Value = str | float | bool
 
@@ -263,20 +264,20 @@ class Vectorize:
 
     def routes(self) -> Routes:
         """Return path below the account -> method -> handler that returns a result."""
-        one = _BASE + "/{index}"
+        one, on = _BASE + "/{index}", partial(working_on, self._find, self._lock)
         return {
             _BASE: {"GET": self._list, "POST": self._create},
-            one: {"GET": self._within(lambda index, *_: index.entry()), "DELETE": self._drop},
-            f"{one}/insert": {"POST": self._written(keep=True)},
-            f"{one}/upsert": {"POST": self._written(keep=False)},
-            f"{one}/query": {"POST": self._within(self._query, body=True)},
-            f"{one}/get_by_ids": {"POST": self._within(self._get_by_ids, body=True)},
-            f"{one}/delete_by_ids": {"POST": self._within(self._delete_by_ids, body=True)},
-            f"{one}/metadata_index/create": {"POST": self._within(self._index_property, body=True)},
-            f"{one}/metadata_index/delete": {"POST": self._within(self._drop_property, body=True)},
-            f"{one}/info": {"GET": self._within(self._info)},
-            f"{one}/list": {"GET": self._within(self._page)},
-            f"{one}/metadata_index/list": {"GET": self._within(self._properties)},
+            one: {"GET": on(lambda index, *_: index.entry()), "DELETE": on(self._drop)},
+            f"{one}/insert": {"POST": on(partial(self._write, keep=True), lines)},
+            f"{one}/upsert": {"POST": on(partial(self._write, keep=False), lines)},
+            f"{one}/query": {"POST": on(self._query, _body)},
+            f"{one}/get_by_ids": {"POST": on(self._get_by_ids, _body)},
+            f"{one}/delete_by_ids": {"POST": on(self._delete_by_ids, _body)},
+            f"{one}/metadata_index/create": {"POST": on(self._index_property, _body)},
+            f"{one}/metadata_index/delete": {"POST": on(self._drop_property, _body)},
+            f"{one}/info": {"GET": on(self._info)},
+            f"{one}/list": {"GET": on(self._page)},
+            f"{one}/metadata_index/list": {"GET": on(self._properties)},
         }
 
     def _find(self, request: Request) -> Index:
@@ -286,24 +287,12 @@ class Vectorize:
             raise refuse(3000, name=name)
         return index
 
-    def _within(self, do: Callable[[Index, Request, Any], Any], *, body: bool = False) -> Handler:
-        """Return a handler that calls `do` on an index, after the writes that are due."""
-
-        async def handler(request: Request) -> Any:
-            given = json_object(await request.body(), _unparsable) if body else None
-            with self._lock:
-                index = self._find(request)
-                index.settle()
-                return do(index, request, given)
-
-        return handler
-
     async def _list(self, request: Request) -> list[dict[str, Any]]:
         with self._lock:
             return [index.entry() for (owner, _), index in self._indexes.items() if owner == account_of(request)]
 
     async def _create(self, request: Request) -> dict[str, Any]:
-        given = json_object(await request.body(), _unparsable)
+        given = await _body(request)
         name, config = given.get("name"), given.get("config")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_\-]{0,62}[a-z0-9])?", name, re.I):
             raise vectorize_error("the index needs a name of at most 64 letters, digits, hyphens and underscores")
@@ -321,32 +310,23 @@ class Vectorize:
             index = self._indexes[key] = Index(name, str(given.get("description") or ""), dimensions, metric)
         return index.entry()
 
-    async def _drop(self, request: Request) -> None:
-        with self._lock:
-            self._find(request)
-            del self._indexes[account_of(request), request.path_params["index"]]
+    def _drop(self, index: Index, request: Request, _: Any) -> None:
+        del self._indexes[account_of(request), index.name]
 
     def _mutate(self, index: Index, apply: Callable[[], object]) -> dict[str, str]:
         number = self._ids.uuid()
         index.pending.append(Mutation(number, self.delay, apply))
         return {"mutationId": number}
 
-    def _written(self, *, keep: bool) -> Handler:
-        async def handler(request: Request) -> Any:
-            raw = await lines(request)
-            loose = "discard" in (request.query_params.get(n) for n in ("unparsable-behavior", "unparsable_behavior"))
-            with self._lock:
-                index = self._find(request)
-                index.settle()
-                written = vectors(raw, index, loose=loose)
-                new = {vector.id for vector in written} - index.ids
-                if (count := len(index.ids) + len(new)) > self.most:
-                    raise vectorize_error(f"the index is full; max vector count is {self.most}, got {count}")
-                index.ids |= new
-                put = index.vectors.setdefault if keep else index.vectors.__setitem__
-                return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
-
-        return handler
+    def _write(self, index: Index, request: Request, raw: bytes, *, keep: bool) -> Any:
+        loose = "discard" in (request.query_params.get(n) for n in ("unparsable-behavior", "unparsable_behavior"))
+        written = vectors(raw, index, loose=loose)
+        new = {vector.id for vector in written} - index.ids
+        if (count := len(index.ids) + len(new)) > self.most:
+            raise vectorize_error(f"the index is full; max vector count is {self.most}, got {count}")
+        index.ids |= new
+        put = index.vectors.setdefault if keep else index.vectors.__setitem__
+        return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
 
     def _delete_by_ids(self, index: Index, _: Request, body: Any) -> Any:
         ids = _ids(body, _DELETE)
@@ -438,6 +418,10 @@ def _shown(vector: Vector, index: Index, *, values: bool, metadata: str) -> dict
 
 def _unparsable(why: object) -> ServiceError:
     return vectorize_error(f"Failed to parse the request body as JSON: {why}")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    return json_object(await request.body(), _unparsable)
 
 
 def _ids(body: dict[str, Any], most: int) -> list[str]:

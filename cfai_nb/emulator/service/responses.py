@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -28,6 +28,34 @@ from .faults import quirky_envelope
 #: product: path below the account -> method -> handler.
 Handler = Callable[[Request], Awaitable[Any]]
 Routes = Mapping[str, Mapping[str, Handler]]
+
+
+class Settling(Protocol):
+    """An index or an instance, whose writes show later: :meth:`settle` lets those that are due show."""
+
+    def settle(self) -> None: ...
+
+
+S = TypeVar("S", bound=Settling)
+
+
+def working_on(
+    find: Callable[[Request], S],
+    lock: Lock,
+    do: Callable[[S, Request, Any], Any],
+    read: Callable[[Request], Awaitable[Any]] | None = None,
+) -> Handler:
+    """Return a handler that reads a request, finds what it is about, settles that, and calls `do` with both."""
+
+    async def handler(request: Request) -> Any:
+        given = await read(request) if read else None
+        with lock:
+            found = find(request)
+            found.settle()
+            return do(found, request, given)
+
+    return handler
+
 
 _JSON = "application/json"
 
