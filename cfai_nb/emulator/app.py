@@ -28,9 +28,9 @@ from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_qu
 from .service.gateway_host import Endpoint, GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import account_of, parse
+from .service.request_body import Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
-from .service.responses import Drop, Envelopes, Handler, Reply, deliver, failed_early
+from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize

@@ -21,8 +21,8 @@ from .error_codes import refuse
 from .families import family
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
-from .service.request_body import File, account_of, json_object, parts, whole_numbers
-from .service.responses import Handler, Ids, Page, Routes, now, working_on
+from .service.request_body import File, Handler, Routes, account_of, json_object, parts, whole_numbers, working_on
+from .service.responses import Ids, Page, now
 from .standins import lexical
 from .standins.text_standin import MARK, split_tokens
 
@@ -79,7 +79,7 @@ class AiSearch:
         self._namespaces: dict[tuple[str, str], dict[str, Any]] = {}
 
     def routes(self) -> Routes:
-        """Return path below the account -> method -> handler that returns a result."""
+        """Return the addresses, with their handlers."""
         made: dict[str, dict[str, Handler]] = {
             f"{_BASE}/namespaces": {"GET": self._list_namespaces, "POST": self._create_namespace},
             f"{_BASE}/namespaces/{{name}}": {

@@ -20,8 +20,8 @@ import numpy as np
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service.request_body import File, account_of, json_object, parts, whole_numbers
-from .service.responses import Ids, Routes, now, working_on
+from .service.request_body import File, Routes, account_of, json_object, parts, whole_numbers, working_on
+from .service.responses import Ids, now
 
 Value = str | float | bool
 
@@ -263,7 +263,7 @@ class Vectorize:
         self._indexes: dict[tuple[str, str], Index] = {}
 
     def routes(self) -> Routes:
-        """Return path below the account -> method -> handler that returns a result."""
+        """Return the addresses, with their handlers."""
         one, on = _BASE + "/{index}", partial(working_on, self._find, self._lock)
         return {
             _BASE: {"GET": self._list, "POST": self._create},

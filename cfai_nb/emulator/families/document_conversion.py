@@ -29,7 +29,7 @@ from ..standins.text_standin import MARK
 from .family import Family, ModelRequest, ModelResult
 
 #: Document conversion has no model; this row takes it through limits, faults and the request log.
-MODEL = Model("tomarkdown", "Markdown Conversion", "documents", "current", None, None, None, None, {})
+MODEL = Model("tomarkdown", "Markdown Conversion", "documents")
 
 
 class _Markdown(HTMLParser):

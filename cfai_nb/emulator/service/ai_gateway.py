@@ -24,10 +24,10 @@ from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
 from ..json_schema import NUMBER, OBJECT, maybe, obj, require
-from ..model_catalogue import Model, usd_per_neuron
+from ..model_catalogue import usd_per_neuron
 from .limits import Clock
-from .request_body import account_of, parse, whole_numbers
-from .responses import Ids, Reply, Routes, now
+from .request_body import Routes, account_of, parse, whole_numbers
+from .responses import Ids, Reply, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"
@@ -133,7 +133,7 @@ class GatewayLogs:
             self._logs.setdefault((call.account, call.gateway), {})[number] = log
 
     def routes(self) -> Routes:
-        """Return path below the account -> method -> handler that returns a result."""
+        """Return the addresses, with their handlers."""
         base = "/ai-gateway/gateways/{gateway}/logs"
         return {
             base: {"GET": self._list},
@@ -216,15 +216,6 @@ def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]
 
 _DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
 _LARGEST = 25_000_000
-
-#: Route -> the family that answers for a third-party model there.
-EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
-
-
-def external_model(name: str, route: str) -> Model:
-    """Return a catalogue row for a third-party model: text generation in the dialect of the route, without a price."""
-    row = {"capabilities": ["function_calling", "streaming"]}
-    return Model(name, "Text Generation", EXTERNAL_FAMILIES[route], "current", None, None, None, None, row)
 
 
 class Gateways:

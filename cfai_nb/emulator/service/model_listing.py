@@ -22,8 +22,8 @@ from ..families import served
 from ..families.document_conversion import formats
 from ..json_schema import BOOLEAN, STRING, obj, one, require
 from ..model_catalogue import Model, checked_on, find, models
-from .request_body import File, account_of, parse, parts
-from .responses import Ids, Page, Routes, now
+from .request_body import File, Routes, account_of, parse, parts
+from .responses import Ids, Page, now
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
 _PROPERTIES = {
@@ -163,7 +163,7 @@ class LoraAdapters:
         self._adapters: dict[str, dict[str, _Adapter]] = {}
 
     def routes(self) -> Routes:
-        """Return path below the account -> method -> handler that returns a result."""
+        """Return the addresses, with their handlers."""
         return {
             "/ai/finetunes": {"GET": self._list, "POST": self._create},
             "/ai/finetunes/public": {"GET": self._public},

@@ -1,19 +1,19 @@
-"""Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
+"""Requests: their bodies (JSON, raw bytes or multipart), read into one :class:`ModelRequest`, and their handlers.
 
 ``routing`` calls :func:`read`; the other addresses use the functions that read JSON, parts, an account or numbers of a
-query. The service checks one JSON object against a model's schema, whatever the form of the body, so the fields of a
-multipart form and the query beside raw bytes, which arrive as text, are converted to the numbers and flags that the
-schema declares.
+query, and :func:`working_on`. The service checks one JSON object against a model's schema, whatever the form of the
+body, so the fields of a multipart form and the query beside raw bytes, which arrive as text, are converted to the
+numbers and flags that the schema declares.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
@@ -27,10 +27,43 @@ from ..families.family import Family, ModelRequest
 from ..json_schema import Schema
 from ..model_catalogue import Model
 
+#: A function that returns the result of a request: a value, a ``Page`` or a whole response.
+Handler = Callable[[Request], Awaitable[Any]]
+#: Path below the account -> method -> handler.
+Routes = Mapping[str, Mapping[str, Handler]]
+
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
+#: The most digits of a number in a query.
 _DIGITS = 18
+
+
+class Settling(Protocol):
+    """An index or an instance, whose writes show later: :meth:`settle` lets those that are due show."""
+
+    def settle(self) -> None: ...
+
+
+S = TypeVar("S", bound=Settling)
+
+
+def working_on(
+    find: Callable[[Request], S],
+    lock: Lock,
+    do: Callable[[S, Request, Any], Any],
+    read: Callable[[Request], Awaitable[Any]] | None = None,
+) -> Handler:
+    """Return a handler that reads a request, finds what it is about, settles that, and calls `do` with both."""
+
+    async def handler(request: Request) -> Any:
+        given = await read(request) if read else None
+        with lock:
+            found = find(request)
+            found.settle()
+            return do(found, request, given)
+
+    return handler
 
 
 def parse(raw: bytes | str) -> Any:
@@ -48,7 +81,7 @@ def _bad_input(why: object) -> ServiceError:
 def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError] = _bad_input) -> dict[str, Any]:
     """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
     try:
-        given = json.loads(raw)
+        given = from_json(raw)
         if not isinstance(given, dict):
             raise ValueError("expected an object")
     except ValueError as error:

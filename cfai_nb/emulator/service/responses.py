@@ -6,56 +6,22 @@ results of the other addresses and all errors. The gateway keeps replies in its 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from uuid import UUID
 
 import anyio
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
 from .faults import quirky_envelope
-
-#: A function that returns the result of a request (a value, a :class:`Page` or a whole response), and the table of a
-#: product: path below the account -> method -> handler.
-Handler = Callable[[Request], Awaitable[Any]]
-Routes = Mapping[str, Mapping[str, Handler]]
-
-
-class Settling(Protocol):
-    """An index or an instance, whose writes show later: :meth:`settle` lets those that are due show."""
-
-    def settle(self) -> None: ...
-
-
-S = TypeVar("S", bound=Settling)
-
-
-def working_on(
-    find: Callable[[Request], S],
-    lock: Lock,
-    do: Callable[[S, Request, Any], Any],
-    read: Callable[[Request], Awaitable[Any]] | None = None,
-) -> Handler:
-    """Return a handler that reads a request, finds what it is about, settles that, and calls `do` with both."""
-
-    async def handler(request: Request) -> Any:
-        given = await read(request) if read else None
-        with lock:
-            found = find(request)
-            found.settle()
-            return do(found, request, given)
-
-    return handler
-
 
 _JSON = "application/json"
 

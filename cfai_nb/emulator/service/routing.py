@@ -18,7 +18,7 @@ from ..families.family import Family, ModelRequest
 from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
 from . import request_body
-from .ai_gateway import EXTERNAL_FAMILIES, GatewayCall, Gateways, external_model
+from .ai_gateway import GatewayCall, Gateways
 from .async_batches import AsyncBatches
 from .model_listing import LoraAdapters
 
@@ -110,6 +110,8 @@ INFERENCE_PATHS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
 
 _NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
 _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
+#: Route -> the family that answers for a third-party model there.
+_EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
 
 
 @dataclass
@@ -185,10 +187,10 @@ class Routing:
 
     async def _model_of(self, request: Request, call: CallState, name: str, route: str) -> tuple[Model, Family]:
         """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
-        if _EXTERNAL.fullmatch(name) and route in EXTERNAL_FAMILIES:
+        if _EXTERNAL.fullmatch(name) and (family := _EXTERNAL_FAMILIES.get(route)):
             call.gateway_call = call.gateway_call or await self._gateways.enter(request, "default")
-            model = external_model(name, route)
-            return model, FAMILIES[model.family]
+            row = {"capabilities": ["function_calling", "streaming"]}  # and no price
+            return Model(name, "Text Generation", family, row=row), FAMILIES[family]
         if call.path == "/run" and call.gateway_call is None:
             raise refuse(3003, text=f"POST /run of {name} needs the header cf-aig-gateway-id")
         return _served(name, route)
