@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
@@ -116,7 +117,7 @@ async def lines(request: Request) -> bytes:
         raw = part.data if isinstance(part, File) else part.encode()
     elif media == "application/json" and raw.startswith(b'"'):
         try:
-            raw = str(json.loads(raw)).encode()
+            raw = str(from_json(raw)).encode()
         except ValueError as error:
             raise _unparsable(error) from None
     elif media != "application/x-ndjson" and (media != "application/json" or raw.lstrip().startswith(b"[")):
@@ -136,7 +137,7 @@ def vectors(raw: bytes, index: Index, *, loose: bool) -> list[Vector]:
     found = []
     for place, line in enumerate(rows, 1):
         try:
-            given = json.loads(line)
+            given = from_json(line)
             if not isinstance(given, dict) or not isinstance(given.get("id"), str | int):
                 raise ValueError("an id is missing")
             if not _are_numbers(given.get("values")):

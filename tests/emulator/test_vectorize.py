@@ -155,6 +155,8 @@ def row(**more: Any) -> dict[str, Any]:
         ([row(metadata={"a": "x" * 10_240})], 40023),
         ([row(metadata=[1])], 40023),
         ([{"values": [1, 0]}], 40023),
+        ([row(id="\ud800")], 40023),
+        ([row(values=json.loads("[" * 900 + "]" * 900))], 40023),
         ([row(id=str(n)) for n in range(5001)], 40026),
     ],
 )

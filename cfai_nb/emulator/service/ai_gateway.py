@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,7 +37,7 @@ ROUTE = "cfai_nb.gateway_route"
 def _metadata(header: str | None) -> str | None:
     """Return the metadata of a header as a log keeps it."""
     with suppress(ValueError):
-        if isinstance(given := json.loads(header or ""), dict):
+        if isinstance(given := from_json(header or ""), dict):
             return json.dumps(_plain(given))
     return None
 
