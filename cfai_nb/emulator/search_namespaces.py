@@ -21,7 +21,7 @@ from .error_codes import refuse
 from .families import family
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
-from .service.request_body import File, Handler, Routes, account_of, json_object, parts, whole_numbers, working_on
+from .service.request_body import File, Handler, Routes, account_of, handler_for, json_object, parts, whole_numbers
 from .service.responses import Ids, Page, now
 from .standins import lexical
 from .standins.text_standin import MARK, split_tokens
@@ -89,7 +89,7 @@ class AiSearch:
             },
             f"{_BASE}/namespaces/{{name}}/search": {"POST": self._search_several},
         }
-        on = partial(working_on, self._find, self._lock)
+        on = partial(handler_for, self._find, self._lock)
         for start in (f"{_BASE}/instances", f"{_BASE}/namespaces/{{name}}/instances"):
             one, item = f"{start}/{{id}}", f"{start}/{{id}}/items/{{item}}"
             made |= {

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service.request_body import File, Routes, account_of, json_object, parts, whole_numbers, working_on
+from .service.request_body import File, Routes, account_of, handler_for, json_object, parts, whole_numbers
 from .service.responses import Ids, now
 
 Value = str | float | bool
@@ -265,7 +265,7 @@ class Vectorize:
 
     def routes(self) -> Routes:
         """Return the addresses, with their handlers."""
-        one, on = _BASE + "/{index}", partial(working_on, self._find, self._lock)
+        one, on = _BASE + "/{index}", partial(handler_for, self._find, self._lock)
         return {
             _BASE: {"GET": self._list, "POST": self._create},
             one: {"GET": on(lambda index, *_: index.entry()), "DELETE": on(self._drop)},
