@@ -304,20 +304,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse options that do not exist.
-
-    Parameters
-    ----------
-    what : str
-        The name of the call, for the message.
-    given, known : iterable of str
-        Options that were passed, and those that exist.
-
-    Raises
-    ------
-    TypeError
-        An option is unknown.  The message names it, the nearest one, and all that exist.
-    """
+    """Raise a TypeError for options that a call does not have; it names the nearest one, and all that there are."""
     unknown = [name for name in given if name not in known]
     if not unknown:
         return
@@ -339,12 +326,8 @@ def check_count(**options: object) -> None:
 def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that refuses keyword options which are not in the function's signature.
 
-    Parameters
-    ----------
-    *further : str
-        Options that are accepted through the function's ``**`` parameter.
-    name : str, optional
-        The name of the call in the message; default: the name of the function, or of the class for ``__init__``.
+    ``further`` are options that its ``**`` parameter takes; ``name`` is that of the call in the message, by default the
+    name of the function, or of the class for ``__init__``.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

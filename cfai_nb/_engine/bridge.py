@@ -15,18 +15,19 @@ import asyncio
 import atexit
 import contextlib
 import functools
-import os
 import queue
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import SetupError
+from . import in_child
 from .account.participant import Membership
-from .stopping import DROP, STOP, InterruptCount, Stop, soon
+from .stopping import DROP, STOP, InterruptCount, Stop, in_background, soon
 from .wire import Wire
 
 T = TypeVar("T")
@@ -158,16 +159,20 @@ class Bridge:
     """Runs jobs on the engine's loop and waits for them, from a plain or an awaiting caller."""
 
     def __init__(self) -> None:
+        self.own_loop: asyncio.AbstractEventLoop | None = None
+        self._begin()
+        in_child(self._begin)
+
+    def _begin(self) -> dict[str, object]:
+        """Begin with nothing, also in a forked process; return what there was before."""
+        before = vars(self).copy()
         self._thread: LoopThread | None = None
-        self._forgotten: list[object] = []
-        # By process: a forked child does not use its parent's.
-        self._closers: dict[int, weakref.WeakSet[Wire | Membership]] = {}
-        self._last: dict[int, list[Callable[[], object]]] = {}
+        self._closers: weakref.WeakSet[Wire | Membership] = weakref.WeakSet()
+        self._finish: Callable[[], object] = lambda: None
         self._jobs: dict[Job[object], Stop] = {}
-        self._pid = 0
         self._exited = False
         self._lock = threading.Lock()
-        self.own_loop: asyncio.AbstractEventLoop | None = None
+        return before
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop that jobs run on; its thread is started on first use, and again after a fork."""
@@ -175,76 +180,55 @@ class Bridge:
             return self.own_loop
         refuse_broken_patch()
         with self._lock:
-            if self._thread is None or self._pid != os.getpid():
-                if self._exited and self._pid == os.getpid():
+            if self._thread is None:
+                if self._exited:
                     raise SetupError(_ENDING)
-                self._forgotten.append(self._thread)  # after a fork that thread is gone and unusable
-                self._jobs, self._exited = {}, False
                 self._thread = LoopThread()
-                self._pid = os.getpid()
                 atexit.register(self._exit)
             return self._thread.loop
 
     def _exit(self) -> None:
-        self._exited = True
-        self.close()
-
-    def close(self) -> None:
         """Ask all jobs to stop, await what is in flight, for a bounded time, and end the loop and its thread."""
-        atexit.unregister(self._exit)
-        if (thread := self._own_thread) is not None:
+        self._exited = True
+        if (thread := self._thread) is not None:
             for level, seconds in ((STOP, AT_EXIT), (DROP, AT_EXIT / 5)):
                 for stop in tuple(self._jobs.values()):
                     stop.ask(level)
                 with contextlib.suppress(KeyboardInterrupt):  # an interrupt: drop it
-                    thread.call(functools.partial(self._idle, seconds))
-            for each in tuple(self._closers.pop(os.getpid(), ())):
+                    thread.call(functools.partial(emptied, self._jobs, seconds))
+            for each in tuple(self._closers):
                 thread.call(each.close)
             self._thread = None
             thread.end()
-        for finish in self._last.pop(os.getpid(), []):
-            finish()
-
-    async def _idle(self, seconds: float) -> None:
-        """Wait until no job is left, at most this long."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self._jobs and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        self._finish()
 
     def before_close(self, one: Wire | Membership) -> None:
         """Close something on the loop before the loop ends, unless it was collected by then."""
-        self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(one)
+        self._closers.add(one)
 
     def after_close(self, finish: Callable[[], object]) -> None:
-        """Call a function once when Python ends, after the loop has ended."""
+        """Call a function when Python ends, after the loop has ended."""
         with self._lock:
-            last = self._last.setdefault(os.getpid(), [])
-            if finish not in last:
-                last.append(finish)
+            self._finish = finish
             atexit.unregister(self._exit)
             atexit.register(self._exit)
 
     def soon(self, make: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start a coroutine on the loop if there is one; takes no lock, so that a finalizer may call it."""
-        if (thread := self._own_thread) is None or not thread.thread.is_alive():
+        if (thread := self._thread) is None or not thread.thread.is_alive():
             return False
-        soon(thread.loop, lambda: _kept(asyncio.ensure_future(make())))
+        soon(thread.loop, lambda: in_background(make()))
         return True
 
     def call_thread(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """Run a short coroutine to its end on the loop of the background thread; None if that does not run."""
         if self.inside():
             raise SetupError(_INSIDE)
-        return None if (thread := self._own_thread) is None else thread.call(make)
-
-    @property
-    def _own_thread(self) -> LoopThread | None:
-        """The loop's thread, if this process started it and not the parent of a fork."""
-        return self._thread if self._pid == os.getpid() else None
+        return None if (thread := self._thread) is None else thread.call(make)
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
-        return (thread := self._own_thread) is not None and thread.thread.ident == threading.get_ident()
+        return (thread := self._thread) is not None and thread.thread.ident == threading.get_ident()
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a short coroutine to its end."""
@@ -296,6 +280,14 @@ class Bridge:
             raise asyncio.CancelledError
         return result
 
+    def take(self, things: queue.SimpleQueue[T]) -> T:
+        """Take what a running job puts on a queue; queue.Empty is raised where nothing came within a beat."""
+        if not self._nested():
+            return things.get(timeout=BEAT)
+        if things.empty():
+            self.loop().run_until_complete(asyncio.sleep(BEAT / 10))
+        return things.get_nowait()
+
     def start(self, job: Job[T]) -> Future[T]:
         """Start a job that continues across cells; ``stop`` asks it to stop."""
         return self._launch(job)[1]
@@ -321,7 +313,7 @@ class Bridge:
     def _launch(self, job: Job[T]) -> tuple[Stop, Future[T]]:
         main = threading.main_thread()
         in_atexit = main.ident == threading.get_ident() and not main.is_alive()
-        if in_atexit or (self._exited and self._pid == os.getpid()):
+        if in_atexit or self._exited:
             raise SetupError(_ENDING)
         loop = self.loop()
         stop = Stop(lambda level: soon(loop, job.stop if level == STOP else job.abandon))
@@ -418,13 +410,11 @@ def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
     return None
 
 
-_tasks: set[asyncio.Future[object]] = set()
-
-
-def _kept(task: asyncio.Future[object]) -> None:
-    """Keep a task from being collected before it ends."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+async def emptied(jobs: Collection[object], seconds: float) -> None:
+    """Wait until no job is left, at most this long."""
+    deadline = time.monotonic() + seconds
+    while jobs and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -17,19 +17,18 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AnswerError, CfaiError, RowError
+from ..errors import AnswerError, CfaiError
 from ..media import Media, Parts
 from ..models.ledger import Charge
 from ..tasks import Answer, Cells, Conversation, DialectTask, Input, Local, Request, Task
 from .account.in_flight import InFlight
 from .engine import Engine
 from .run_options import digest_of
-from .run_state import Run
+from .run_state import Failed, Indexes, Run, errors_apart
 from .sender import RunSender
 from .stopping import run_local
 from .store.codec import Turn
@@ -38,8 +37,6 @@ from .store.codec import Turn
 _HEADERS = ("content-type", "cf-aig-log-id")
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 
-#: Indexes of inputs, and what was wrong with their answers.
-Failed: TypeAlias = list[tuple[int, RowError]]
 #: Failures that are stored like answers: the same question meets the same limit again (``max_tokens``, the model's
 #: context), so it is paid for once.  Other failures are not stored: the next reply may be a good one, and running the
 #: call again requests it.
@@ -91,10 +88,7 @@ class Checkpoint:
     def take_charges(self, rows: int) -> list[Charge]:
         """Return the charges to enter in the ledger; the first one counts these rows."""
         new, self.entered = self.charges[self.entered :], len(self.charges)
-        for at, charge in enumerate(new):
-            if charge.rows != (count := 0 if at else rows):
-                new[at] = replace(charge, rows=count)
-        return new
+        return [replace(new[0], rows=rows), *new[1:]] if new and rows else new
 
     @property
     def paid(self) -> float | None:
@@ -135,7 +129,6 @@ class Conversations:
         if self._plan.heavy:  # media is read now, and released when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         keys = [self._plan.keys[index] for index in batch]
-        rows = self._run.rows_of(batch)
         point = self._open(keys)
         log: str | None = None
         steps = self._plan.task.conversation(inputs, self._plan.model)
@@ -151,9 +144,7 @@ class Conversations:
                     if (trouble := self.trouble()) is not None:
                         raise trouble
                     first = not point.turns
-                    answer, charge = await self._sender.ask(
-                        step, inputs, keys=keys, rows=rows, first=first, again=again
-                    )
+                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, again=again)
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
@@ -232,19 +223,13 @@ class Conversations:
         run, keys = self._run, self._plan.keys
         store = None if run.options.cache is False else self._engine.store
         before = point.paid
-        failed: Failed = []
-        if isinstance(cells, np.ndarray):
-            batch, cells, failed = _finite(batch, cells)
-        elif any(isinstance(cell, RowError) for cell in cells):
-            failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
-            good = [(index, cell) for index, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
-            batch, cells = [index for index, _ in good], [cell for _, cell in good]
+        read, cells, failed = _finite(batch, cells) if isinstance(cells, np.ndarray) else errors_apart(batch, cells)
         try:
-            rows = run.deliver(batch, cells)
+            rows = run.deliver(read, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
-            failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
-            rows, batch = 0, []
-        records: list[tuple[list[bytes], Cells]] = [([keys[index] for index in batch], cells)] if batch else []
+            failed += [(index, AnswerError(str(error), "dimensions")) for index in read]
+            rows, read = 0, []
+        records: list[tuple[list[bytes], Cells]] = [([keys[index] for index in read], cells)] if len(read) else []
         records += [([keys[index]], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
         charges = self._noted(point, rows)
@@ -266,7 +251,7 @@ class Conversations:
         return failed
 
 
-def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[list[int], npt.NDArray[np.float32], Failed]:
+def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[Indexes, Cells, Failed]:
     """Separate vectors that float32 cannot hold, with values out of range or not a number."""
     with np.errstate(over="ignore"):
         vectors = np.asarray(vectors, dtype=np.float32)

@@ -11,21 +11,23 @@ Limits and inputs in flight are in ``share``: those of all runs here, and of all
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
+import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..errors import CfaiError, CfaiWarning
 from ..markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
+from . import in_child
 from .account.participant import Membership, Participant
-from .bridge import bridge
+from .bridge import bridge, emptied
 from .limiter import Limiter
 from .run_state import Run
 from .store import release, release_all
@@ -53,7 +55,7 @@ class Engine:
     """What all runs of a session share, on one event loop."""
 
     wire: Wire
-    per_minute: Callable[[Model], float | None]
+    rate: float | Literal["auto"] | None  # requests a minute, of each model
     account: str
     origin: str
     store: Store | None
@@ -71,16 +73,20 @@ class Engine:
 
     def limiter(self, model: Model) -> Limiter:
         """Return the limiter of a model; models that the service counts together share a rate."""
-        rate = self.per_minute(model)
+        rate = model.rate if self.rate == "auto" else self.rate
         # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
         group = model.id if model.can("requires_workers_paid") else model.task
         return self.share.limiter(model.id, group, rate, server=model.source == "server")
 
-    async def begin(self, job: Closable) -> None:
-        """Note that a run begins, which may claim inputs."""
+    async def ready(self) -> None:
+        """Wait until it is known which process decides about limits and budgets; for a few seconds at most."""
         if self._membership is not None:
             await self._membership.ready()
-        self.jobs.add(job)
+
+    async def begin(self, job: Closable) -> None:
+        """Note that a run begins, which may claim inputs."""
+        self.jobs.add(job)  # first, so that closing ends it too
+        await self.ready()
         await self.share.inputs.join()
 
     def end(self, job: Closable) -> None:
@@ -89,15 +95,18 @@ class Engine:
         self.share.inputs.leave()
 
     def charge(
-        self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,
+        self, run: Run, usage: Usage, *, seconds: float = 0.0, free: bool = False,
         queued: tuple[str, int] | None = None,
     ) -> Charge:  # fmt: skip
-        """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
+        """Return the charge of one answered request, which counts no rows yet.
+
+        ``free``: a gateway answered it from its cache.
+        """
         cost = price(usage, run.plan.model)
         paid, saved = (Cost(0.0, True), cost.neurons) if free else (cost, 0.0)
         return Charge(
             time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
-            verb=run.plan.task.name, rows=rows, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
+            verb=run.plan.task.name, rows=0, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
             tokens=usage.tokens, seconds=seconds, queued=queued,
         )  # fmt: skip
 
@@ -132,20 +141,15 @@ class Engine:
         why = CfaiError("The session was closed while this was under way; nothing more was sent.")
         for job in tuple(self.jobs):
             job.close(why)
-        await self._ended(seconds)
+        await emptied(self.jobs, seconds)
         late = tuple(self.jobs)
         for job in late:
             job.abandon()
-        await self._ended(1.0)
+        await emptied(self.jobs, 1.0)
         if self._membership is not None:
             await self._membership.close()
         await self.wire.close()
         return len(late)
-
-    async def _ended(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while self.jobs and time.monotonic() < end:
-            await asyncio.sleep(0.01)
 
     def enter(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the ledger without keeping an answer."""
@@ -156,26 +160,22 @@ class Engine:
 class Resources:
     """A session's store, and its engine for each event loop it was used on (with the loop if it is the notebook's own).
 
-    It holds no reference to the session, so that it can outlive it.
+    It holds no reference to the session, so that it can outlive it.  ``lock``: several threads may open them at once.
     """
 
     def __init__(self) -> None:
+        self.begin()
+        _resources.add(self)
+
+    def begin(self) -> object:
+        """Begin with nothing open, also in a forked process; return what there was before."""
+        before = vars(self).copy()
         self.store: Store | None = None
         self.engines: dict[object, tuple[Engine, asyncio.AbstractEventLoop | None]] = {}
-        self._pid = os.getpid()
-        self._parents: list[object] = []
-
-    def forked(self) -> bool:
-        """Whether this is a forked child of the process that opened them; a child must not even close them."""
-        if self._pid == os.getpid():
-            return False
-        self._parents.append((self.store, self.engines))
-        self._pid, self.store, self.engines = os.getpid(), None, {}
-        return True
+        self.lock = threading.RLock()
+        return before
 
     def _take(self) -> tuple[Store | None, list[tuple[Engine, asyncio.AbstractEventLoop | None]]]:
-        if self.forked():
-            return None, []
         store, engines, self.store, self.engines = self.store, list(self.engines.values()), None, {}
         return store, engines
 
@@ -202,7 +202,7 @@ class Resources:
 
     def close_later(self) -> None:
         """Let the loop close everything soon; takes no lock, because a finalizer may run anywhere."""
-        if self._pid == os.getpid() and (self.store is not None or self.engines) and not bridge.soon(self._close):
+        if (self.store is not None or self.engines) and not bridge.soon(self._close):
             _dropped.put(self)
 
     async def _close(self) -> None:
@@ -214,6 +214,10 @@ class Resources:
                 _close_soon(loop, engine)
         if store is not None:
             _warn_unwritten(store, await asyncio.to_thread(release, store))
+
+
+_resources: weakref.WeakSet[Resources] = weakref.WeakSet()
+in_child(lambda: [each.begin() for each in tuple(_resources)])
 
 
 def _close_soon(loop: asyncio.AbstractEventLoop, engine: Engine) -> None:

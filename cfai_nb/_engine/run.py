@@ -125,7 +125,10 @@ class Runner:
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
-        """Raise before the first request if the price of the inputs alone, which is certain, exceeds the budget."""
+        """Raise before the first request if the price of the inputs alone, which is certain, exceeds the budget.
+
+        Nothing is sent at an unknown price either, unless the budget allows it.
+        """
         budget, model = self.run.options.budget, self._plan.model
         if budget is None or self.run.options.part:
             return
@@ -133,12 +136,7 @@ class Runner:
         for batch in self._plan.batches(pending):
             usage = self._plan.estimate_usage(batch)
             least = {unit: amount for unit, amount in usage.amounts.items() if unit != "output_tokens"}
-            cost = price(Usage(least), model)
-            if cost.neurons is None:
-                if budget.allow_unknown:
-                    return
-                budget.reserve(cost, model.id)  # raises, so nothing is sent at an unknown price
-            total += cost.neurons or 0.0
+            total += budget.neurons_of(price(Usage(least), model), model.id)
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
             some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"

@@ -222,21 +222,15 @@ def given_options(options: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def documented(names: tuple[str, ...] = NAMES) -> dict[str, str]:
+def documented() -> dict[str, str]:
     """Return the numpydoc entry of each option, by name."""
     listed = re.findall(r"^\w+ :.*(?:\n +.*)*", inspect.cleandoc(RunOptions.__doc__ or ""), re.MULTILINE)
     entries = {entry.split()[0]: entry for entry in listed}
-    return {name: entries[name] for name in names if name in entries}
+    return {name: entries[name] for name in NAMES if name in entries}
 
 
 def with_run_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Give a function that takes ``**options`` the signature and docstring of all run options, and check their names.
-
-    Raises
-    ------
-    TypeError
-        An option is unknown, when the function is called.
-    """
+    """Give a function with ``**options`` the signature and docstring of all run options, and check their names."""
     signature = inspect.signature(function)
     own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     known = [*(each.name for each in own), *NAMES]

@@ -81,6 +81,22 @@ class Event:
     waiting: Waiting | None = None
 
 
+#: Indexes of distinct inputs.
+Indexes: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+#: Those without a result, and why.
+Failed: TypeAlias = list[tuple[int, RowError]]
+
+
+def errors_apart(indexes: Indexes, cells: Cells) -> tuple[Indexes, Cells, Failed]:
+    """Separate the cells that are errors, with their indexes."""
+    if isinstance(cells, np.ndarray) or not any(isinstance(cell, RowError) for cell in cells):
+        return indexes, cells, []
+    pairs = list(zip(map(int, indexes), cells, strict=True))
+    failed = [(at, cell) for at, cell in pairs if isinstance(cell, RowError)]
+    good = [(at, cell) for at, cell in pairs if not isinstance(cell, RowError)]
+    return [at for at, _ in good], [cell for _, cell in good], failed
+
+
 class Results:
     """The cells that a run delivers, by distinct input, in whatever order the answers arrive."""
 
@@ -90,7 +106,7 @@ class Results:
         self.matrix: npt.NDArray[np.float32] | None = None
         self._cells: list[Any] | None = None
 
-    def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
+    def put(self, indexes: Indexes, cells: Any) -> None:
         """Add the cells of these inputs: the rows of a matrix, or a list."""
         if isinstance(cells, np.ndarray):
             if self.matrix is None:
@@ -195,19 +211,14 @@ class Run:
         """What the requests of this run cost: unknown when the model publishes no price."""
         return Cost(None if self.unpriced else self.neurons, self.exact)
 
-    def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
+    def deliver(self, indexes: Indexes, cells: Cells) -> int:
         """Keep cells and return how many rows they are; cells that are errors fail their rows.
 
         CfaiError is raised for vectors of another length than those of the run.
         """
-        if not isinstance(cells, np.ndarray) and any(isinstance(cell, RowError) for cell in cells):
-            pairs = []
-            for at, cell in zip(indexes, cells, strict=True):
-                if isinstance(cell, RowError):
-                    self.fail(int(at), cell)
-                else:
-                    pairs.append((int(at), cell))
-            indexes, cells = [at for at, _ in pairs], [cell for _, cell in pairs]
+        indexes, cells, failed = errors_apart(indexes, cells)
+        for index, error in failed:
+            self.fail(index, error)
         if not len(indexes):
             return 0
         self.results.put(indexes, cells)
@@ -215,7 +226,7 @@ class Run:
         self.done += rows
         return rows
 
-    def rows_of(self, indexes: Sequence[int] | npt.NDArray[np.int64]) -> int:
+    def rows_of(self, indexes: Indexes) -> int:
         """Return how many rows of the frame have these inputs."""
         if len(indexes) == 1:
             return int(self._weights[indexes[0]])

@@ -240,14 +240,13 @@ class RunSender(Sender):
         return len(self._given_up) > 1 and self.in_flight <= self.waiting.keys()
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], rows: int, first: bool,
-        again: bool = False,
-    ) -> tuple[Answer, Charge]:  # fmt: skip
+        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool
+    ) -> tuple[Answer, Charge]:
         """Send one request of a conversation about these inputs until it is answered; return its answer and charge.
 
-        The charge counts ``rows`` of the frame, and the caller corrects rows that fail.  Only the ``first`` request of
-        a conversation goes into the batch queue.  ``again``: an earlier answer could not be read, so a gateway's cache
-        must be bypassed.  BudgetError is raised where the budget cannot hold it, even after all others are settled.
+        Only the ``first`` request of a conversation goes into the batch queue.  ``again``: an earlier answer could not
+        be read, so a gateway's cache must be bypassed.  BudgetError is raised where the budget cannot hold it, even
+        after all others are settled.
         """
         plan, options, charge, place = self._run.plan, self._run.options, None, None
         budget, queue = options.budget, self.queue if first else None
@@ -263,7 +262,7 @@ class RunSender(Sender):
                     sent = (gateway.uncached() if again else gateway).route(request, plan.model)
                 answer = await self.send(sent, plan.model.id, keys=keys)
             charge = self._engine.charge(
-                self._run, self._usage(request, answer, inputs), rows, seconds=answer.seconds, queued=place,
+                self._run, self._usage(request, answer, inputs), seconds=answer.seconds, queued=place,
                 free=answer.headers.get("cf-aig-cache-status", "").upper() == "HIT",
             )  # fmt: skip
             return answer, charge
@@ -289,7 +288,7 @@ class RunSender(Sender):
         """Enter the charge of an unusable answer: as the stream reported it, or else estimated."""
         plan, stream = self._run.plan, self._stream
         usage = (None if stream is None else stream.usage()) or plan.task.estimate_request(inputs, plan.model)
-        charge = self._engine.charge(self._run, usage, 0)
+        charge = self._engine.charge(self._run, usage)
         self._run.note(charge)
         self._engine.enter([charge])
         return charge

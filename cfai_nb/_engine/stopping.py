@@ -22,10 +22,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from . import in_child
 
 T = TypeVar("T")
 #: Levels: continue; send nothing more and await what is in flight; drop that as well.
@@ -98,6 +100,17 @@ def soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> Non
     """Call a function on an event loop, from any thread or a signal handler; skipped where the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function)
+
+
+_tasks: set[asyncio.Future[Any]] = set()
+
+
+def in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start work on the running loop, and keep it from being collected before it ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
 
 
 def current() -> Stop:
@@ -210,12 +223,14 @@ class _SignalHandler:
                 self.remove(wait)
                 raise
 
-    def forget(self) -> None:
-        """Drop all waits, which do not continue in a forked process."""
+    def begin(self) -> object:
+        """Begin without waits, which do not continue in a forked process, and with a pipe that it does not share."""
         self._waits.clear()
         if _installed() is self:
             self._pipe.end()
             signal.signal(signal.SIGINT, _restored(self._before))
+        before, self._pipe = self._pipe, _WakeupPipe()
+        return before
 
     def remove(self, wait: InterruptCount) -> None:
         """Stop counting for a wait that is ending; the last one restores the previous handler."""
@@ -243,15 +258,14 @@ class _WakeupPipe:
 
     def __init__(self) -> None:
         self._ends: tuple[int, int] | None = None
-        self._pid = 0
         self._noted = False
 
     def begin(self) -> None:
         """Install the pipe as wakeup descriptor; in the main thread."""
         if sys.platform == "win32":
             return
-        if self._ends is None or self._pid != os.getpid():  # a forked process would share its parent's pipe
-            self._ends, self._pid = os.pipe(), os.getpid()
+        if self._ends is None:
+            self._ends = os.pipe()
             for end in self._ends:
                 os.set_blocking(end, False)
         self.arrived()
@@ -290,8 +304,7 @@ def _restored(handler: _Handler) -> _Handler:
 
 
 _interrupts = _SignalHandler()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_interrupts.forget)
+in_child(_interrupts.begin)
 
 
 def check_interrupts() -> None:

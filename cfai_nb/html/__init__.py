@@ -19,7 +19,6 @@ from .table import (
     media_column,
     named_columns,
     plain_table,
-    sortable,
     sorted_rows,
     table,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "plain",
     "plain_table",
     "save_page",
-    "sortable",
     "sorted_rows",
     "table",
 ]

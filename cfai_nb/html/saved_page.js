@@ -81,9 +81,9 @@ function drawMap(data) {
     };
     keys.append(key);
   });
-  const place = at => {
+  const place = (across, down) => {
     const unit = Math.min(canvas.clientWidth, canvas.clientHeight) / 2 * .95 * zoom;
-    return [canvas.clientWidth / 2 + left + x[at] * unit, canvas.clientHeight / 2 + up - y[at] * unit];
+    return [canvas.clientWidth / 2 + left + across * unit, canvas.clientHeight / 2 + up - down * unit];
   };
   function draw() {
     const scale = devicePixelRatio, ink = getComputedStyle(root).color;
@@ -93,7 +93,7 @@ function drawMap(data) {
     const size = Math.max(2, 5 - Math.log10(x.length + 1)) * Math.min(2, Math.sqrt(zoom));
     for (let at = 0; at < x.length; at++) {
       if (off.has(group[at])) continue;
-      const [across, down] = place(at);
+      const [across, down] = place(x[at], y[at]);
       pen.globalAlpha = chosen && !chosen.has(at) ? .12 : .8;
       pen.fillStyle = colors[group[at]];
       pen.beginPath();
@@ -109,10 +109,8 @@ function drawMap(data) {
     pen.fillStyle = ink;
     data.titles.forEach(([name, at, across, down]) => {
       if (off.has(at)) return;
-      const unit = Math.min(canvas.clientWidth, canvas.clientHeight) / 2 * .95 * zoom;
-      const spot = [canvas.clientWidth / 2 + left + across * unit, canvas.clientHeight / 2 + up - down * unit];
-      pen.strokeText(name, ...spot);
-      pen.fillText(name, ...spot);
+      pen.strokeText(name, ...place(across, down));
+      pen.fillText(name, ...place(across, down));
     });
   }
   const list = (which, title) => {
@@ -134,7 +132,7 @@ function drawMap(data) {
     let best = -1, least = 144;
     for (let at = 0; at < x.length; at++) {
       if (off.has(group[at])) continue;
-      const [across, down] = place(at);
+      const [across, down] = place(x[at], y[at]);
       const far = (across - event.clientX + box.left) ** 2 + (down - event.clientY + box.top) ** 2;
       if (far < least) [best, least] = [at, far];
     }

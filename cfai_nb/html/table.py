@@ -62,6 +62,15 @@ class Column:
     names: bool = False  # whether its texts are meant to name files
     files: Folder | None = None  # the folder in which they may
 
+    @property
+    def sortable(self) -> bool:
+        """Whether its cells have an order."""
+        return self.kind in ("text", "value", "long")
+
+    def html(self, row: int, label: str, renderer: Renderer, top: float | None = None) -> str:
+        """Return the cell of a row, given by its position, as HTML; see `Renderer.cell`."""
+        return renderer.cell(self.cells.iloc[row], label, names=self.names, files=self.files, top=top)
+
 
 def named_columns(
     data: rows.Frame, columns: Hashable | Sequence[Hashable], *, names: bool = False, files: Folder | None = None
@@ -178,11 +187,6 @@ def sorted_rows(column: Column, rows: npt.NDArray[np.int64], descending: bool) -
     return np.asarray(rows[order.to_numpy()], dtype=np.int64)
 
 
-def sortable(columns: Sequence[Column]) -> list[str]:
-    """Return the names of the columns that have an order: of texts and values."""
-    return [column.name for column in columns if column.kind in ("text", "value", "long")]
-
-
 def _searchable(cell: Any) -> str:
     if isinstance(cell, str):
         return "" if cell[:5].lower() == "data:" else cell
@@ -220,12 +224,6 @@ def _by_position(report: Report) -> Errors:
     return {at: (error.code, str(error)) for at, error in report.errors.items()}
 
 
-def failed_columns(columns: Sequence[Column], errors: Errors) -> set[int]:
-    """Return which columns a run left empty: those that are missing in every row that failed."""
-    failed = list(errors)
-    return {at for at, column in enumerate(columns) if failed and bool(column.cells.iloc[failed].isna().all())}
-
-
 def mark_of(data: rows.Frame, columns: Sequence[Column]) -> str:
     """Return the stamp where the data say that they come from the emulator or its local stand-in."""
     cells = (column.cells if column.kind == "vector" else column.cells.iloc[:0] for column in columns)
@@ -247,7 +245,8 @@ def table(
     """
     renderer = renderer or Renderer()
     errors = errors or {}
-    empty = failed_columns(columns, errors)
+    failed = list(errors)
+    empty = {at for at, column in enumerate(columns) if failed and column.cells.iloc[failed].isna().all()}
     tops = [_top(column, rows) for column in columns]
     pictures = [column for column in columns if column.kind == "image"]
     lines = []
@@ -263,8 +262,7 @@ def table(
                 of = pictures[0]
                 shown = renderer.boxes(cell, of.cells.iloc[row], f"{column.name}, row {index[row]}", of.files)
             else:
-                label = f"{column.name}, row {index[row]}"
-                shown = renderer.cell(cell, label, names=column.names, files=column.files, top=tops[at])
+                shown = column.html(row, f"{column.name}, row {index[row]}", renderer, tops[at])
             line.append(f'<td class="{_BY_KIND.get(column.kind, "")}">{shown}</td>')
         lines.append(f"<tr>{''.join(line)}</tr>")
     heads = [_head("row" if index.name is None else index.name, "", ordered)]
@@ -285,7 +283,7 @@ def _head(name: object, look: str, ordered: tuple[str, bool]) -> str:
 
 
 def _is_share(name: str, cell: Any) -> bool:
-    return isinstance(cell, float) and 0 <= cell <= 1 and _SHARES.match(name) is not None
+    return isinstance(cell, (float, np.floating)) and 0 <= float(cell) <= 1 and _SHARES.match(name) is not None
 
 
 def _top(column: Column, rows: Sequence[int]) -> float | None:
@@ -318,7 +316,7 @@ def card(
     words = " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in below if not is_missing(cell))
     words = words or f"row {index[row]}"
     label = f"{column.name}, {words}"[:300]
-    shown = renderer.cell(column.cells.iloc[row], label, names=column.names, files=column.files)
+    shown = column.html(row, label, renderer)
     texts = [renderer.cell(each.cells.iloc[row], f"{each.name}, {words}"[:300]) for each in said]
     quotes = "".join(f'<blockquote class="cfai-said">{text}</blockquote>' for text in texts)
     return markup.figure(shown, markup.passage(words, 120) + quotes, faded=False)

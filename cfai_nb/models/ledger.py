@@ -101,21 +101,13 @@ class Budget:
         """Neurons that may still be reserved."""
         return self.limit - self.elsewhere - self.spent - self.reserved
 
-    def reserve(self, cost: Cost, model: str) -> float | None:
-        """Reserve the most that a request may cost; None when it does not fit at the moment.
-
-        Raises BudgetError: the price is unknown, and that is not allowed.
-        """
-        neurons = self._price(cost, model)
-        with _LOCK:
-            return self._take(neurons)
-
     async def hold(self, cost: Cost, model: str) -> float | None:
-        """Reserve as ``reserve``, in order of arrival; wait while other requests may free enough.
+        """Reserve the most that a request may cost, in order of arrival; wait while others may free enough.
 
         Returns the reservation, for ``settle``; None if it does not fit although nothing else is reserved.
+        BudgetError is raised as by ``neurons_of``.
         """
-        neurons = self._price(cost, model)
+        neurons = self.neurons_of(cost, model)
         with _LOCK:
             held = None if self._waiting else self._take(neurons)
             if held is not None or not self.requests:
@@ -136,6 +128,12 @@ class Budget:
             raise
         return waiter.held
 
+    def take_over(self, reserved: float) -> None:
+        """Count what another process has reserved already, whether or not it fits."""
+        with _LOCK:
+            self.reserved += reserved
+            self.requests += 1
+
     def settle(self, reserved: float, neurons: float | None) -> None:
         """Replace a reservation by the actual charge; if that is unknown, the reservation counts as spent."""
         with _LOCK:
@@ -143,7 +141,8 @@ class Budget:
             self.spent += reserved if neurons is None or not math.isfinite(neurons) else max(0.0, neurons)
             self._hand_out()
 
-    def _price(self, cost: Cost, model: str) -> float:
+    def neurons_of(self, cost: Cost, model: str) -> float:
+        """Return a cost in Neurons; BudgetError is raised where it is unknown, and that is not allowed."""
         if cost.neurons is not None:
             return cost.neurons
         if self.allow_unknown:

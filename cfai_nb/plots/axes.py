@@ -48,6 +48,7 @@ Returns
 -------
 matplotlib.axes.Axes"""
 _Options = ParamSpec("_Options")
+Numbers = npt.NDArray[np.float64]
 
 
 class Theme(NamedTuple):
@@ -95,21 +96,20 @@ def themed(figure: Figure, alt: str) -> str:
     """Return a figure as HTML with a picture for light themes and one for dark ones; `alt` is its description."""
     from PIL import Image
 
-    written = io.BytesIO()
-    figure.savefig(written, format="png", facecolor="none", dpi=96, metadata={"Software": None})
-    pixels = np.asarray(Image.open(written).convert("RGBA"))
+    light = png(figure, facecolor="none", dpi=96)
+    pixels = np.asarray(Image.open(io.BytesIO(light)).convert("RGBA"))
     dark = for_dark(pixels)
     for part in _pictures(figure, pixels.shape[0], 96):
         dark[part] = pixels[part]
-    other = io.BytesIO()
-    Image.fromarray(dark).save(other, "PNG", optimize=True)
+    written = io.BytesIO()
+    Image.fromarray(dark).save(written, "PNG", optimize=True)
     words, shown = markup.escape(alt, 1_000), ""
     # Where the style sheet is dropped, as in notebooks that are not trusted, the second one stays hidden.
     for look, content, style in (
-        ("light", written, "max-width: 100%"),
-        ("dark", other, "max-width: 100%; display: none"),
+        ("light", light, "max-width: 100%"),
+        ("dark", written.getvalue(), "max-width: 100%; display: none"),
     ):
-        source = markup.address(content.getvalue(), "image/png")
+        source = markup.address(content, "image/png")
         shown += f'<img class="cfai-{look}" alt="{words}" style="{style}" src="{source}">'
     return f'{markup.sheet("plot")}<div class="cfai cfai-plot">{shown}</div>'
 
@@ -136,19 +136,16 @@ def for_dark(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.concatenate([np.clip(made, 0, 255).astype(np.uint8), pixels[..., 3:]], axis=2)
 
 
-def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
-    """Return what `draw(ax)` draws as a PNG, sizes in inches; the figure is not registered with pyplot."""
-    figure = drawn(draw, width, height, dpi)
+def loose_axes(width: float, height: float) -> Axes:
+    """Return the axes of a new figure that pyplot does not know and nothing shows, sizes in inches."""
+    return Figure(figsize=(width, height), dpi=96, layout="constrained").subplots()
+
+
+def png(figure: Figure, **options: Any) -> bytes:
+    """Return a figure as a PNG."""
     written = io.BytesIO()
-    figure.savefig(written, format="png", metadata={"Software": None})
+    figure.savefig(written, format="png", metadata={"Software": None}, **options)
     return written.getvalue()
-
-
-def drawn(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> Figure:
-    """Return a figure with what `draw(ax)` draws; it is not registered with pyplot."""
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-    draw(figure.subplots())
-    return figure
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both"], *, x: str = "", y: str = "") -> None:
@@ -222,12 +219,12 @@ def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
     """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
     index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
     if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
-        raise ValueError("the labels (or texts) and the vectors have different indexes: align them first")
+        raise ValueError("the rows and their labels, texts or truths have different indexes: align them first")
     if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
         given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
     series = given if isinstance(given, pd.Series) else pd.Series(given)
     if len(series) != count:
-        raise ValueError(f"{count} rows and {len(series)} labels (or texts): one for each row is needed")
+        raise ValueError(f"{count} rows and {len(series)} labels, texts or truths: one for each row is needed")
     return series.reset_index(drop=True)
 
 

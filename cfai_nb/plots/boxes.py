@@ -6,7 +6,7 @@ import io
 import math
 import os
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
 from ..vectors.vector import stand_in_of
 from .axes import PICTURE, new_axes, plot, theme
-from .text import drawable, empty, finish, fold
+from .text import drawable, empty, finish, fold, legend_of
 
 _PIXELS = 640  # of a picture's longer side, as it is drawn
 _GAP = 0.06  # between two pictures, as a share of a picture's longer side
@@ -43,7 +43,7 @@ class _Found:
     boxes: list[Box]
     pixels: npt.NDArray[np.uint8] | None = None
     why: str = ""
-    place: tuple[float, float] = field(default=(0.0, 0.0))
+    place: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> tuple[float, float]:
@@ -99,10 +99,7 @@ def boxes(
     check_count(n=n)
     pictures, found = rows.column(frame, picture), rows.column(frame, boxes)
     answered = [at for at, cell in enumerate(found) if not is_missing(cell) and not is_missing(pictures.iloc[at])]
-    shown = [
-        _read(frame.index[at], pictures.iloc[at], _kept(frame.index[at], found.iloc[at]), as_folder(files))
-        for at in answered[:n]
-    ]
+    shown = [_read(frame.index[at], pictures.iloc[at], found.iloc[at], as_folder(files)) for at in answered[:n]]
     drawn = [box for row in shown for box in row.boxes if box.score is None or box.score >= min_score]
     columns = min(len(shown), max(1, math.ceil(math.sqrt(len(shown) * 1.5))))
     if ax is None:
@@ -118,13 +115,6 @@ def boxes(
     return finish(ax, usual, title, notes, mark, stand_in_of(frame.iloc[:0], found))
 
 
-def _kept(label: Hashable, cell: Any) -> list[Box]:
-    try:
-        return boxes_of(cell)
-    except ValueError as error:
-        raise ValueError(f"row {label}: {error}") from None
-
-
 def _notes(
     frame: pd.DataFrame, answered: Sequence[int], shown: Sequence[_Found], drawn: Sequence[Box], min_score: float
 ) -> list[str]:
@@ -134,10 +124,14 @@ def _notes(
     return notes + ([f"{len(frame) - len(answered):,} without an answer"] if len(answered) < len(frame) else [])
 
 
-def _read(label: Hashable, cell: Any, found: list[Box], folder: Folder | None) -> _Found:
+def _read(label: Hashable, cell: Any, boxes: Any, folder: Folder | None) -> _Found:
     """Return a row with its picture decoded small, and its boxes as shares of width and height."""
     from PIL import Image as pillow
 
+    try:
+        found = boxes_of(boxes)
+    except ValueError as error:
+        raise ValueError(f"row {label}: {error}") from None
     scales: list[tuple[float, float]] = []
 
     def note(picture: Any, scale: float) -> None:
@@ -169,7 +163,7 @@ def _placed(shown: Sequence[_Found], columns: int) -> list[_Found]:
     for begin in range(0, len(shown), columns):
         line = shown[begin : begin + columns]
         top += _LINE
-        placed += [_Found(r.label, r.boxes, r.pixels, r.why, (at * (1 + _GAP), top)) for at, r in enumerate(line)]
+        placed += [replace(row, place=(at * (1 + _GAP), top)) for at, row in enumerate(line)]
         top += max(row.size[1] for row in line) + _GAP
     return placed
 
@@ -198,12 +192,8 @@ def _draw(ax: Axes, shown: Sequence[_Found], colors: dict[str, str], min_score: 
     ax.set_axis_off()
     if not written and colors:
         handles = [Line2D([], [], color=color, linewidth=2.5) for color in colors.values()]
-        named = [fold(drawable(label)[0], _WIDTH, 1) for label in colors]
-        legend = ax.legend(handles, named, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=min(4, len(named)),
-                           frameon=False, fontsize=8.5, labelcolor=theme(ax).ink)  # fmt: skip
-        for entry, label in zip(legend.get_texts(), colors, strict=True):
-            entry.set_fontfamily(drawable(label)[1])
-            entry.set_parse_math(False)
+        legend_of(ax, handles, colors, _WIDTH, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=min(4, len(colors)),
+                  frameon=False, fontsize=8.5)  # fmt: skip
 
 
 def _outline(ax: Axes, box: Box, row: _Found, color: str, written: bool) -> None:

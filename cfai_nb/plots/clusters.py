@@ -22,6 +22,7 @@ from ..vectors.vector import stand_in_of
 from .axes import (
     DISTINCT,
     GREY,
+    Numbers,
     color_and_marker,
     label_order,
     new_axes,
@@ -33,14 +34,12 @@ from .axes import (
 )
 from .text import (
     Label,
-    Points,
     chosen_mark,
-    drawable,
     empty,
-    fold,
     fold_distinct,
     heading,
     label_width,
+    legend_of,
     place_labels,
     stamp,
 )
@@ -168,7 +167,7 @@ def _wording(
     return {kind: words.get(kind, str(kind)) for kind in kinds}
 
 
-def _draw(ax: Axes, points: Points, groups: list[Label], grey: list[Label]) -> None:
+def _draw(ax: Axes, points: Numbers, groups: list[Label], grey: list[Label]) -> None:
     """Draw the points of all groups in random order, so that no group covers another."""
     count = len(points)
     alpha = float(np.clip(1.15 - 0.16 * np.log10(max(count, 1)), 0.4, 0.9))
@@ -194,7 +193,7 @@ def _draw(ax: Axes, points: Points, groups: list[Label], grey: list[Label]) -> N
 
 
 def _add_legend(
-    ax: Axes, points: Points, unplaced: list[Label], groups: list[Label], grey: list[Label], taken: list[Bbox]
+    ax: Axes, points: Numbers, unplaced: list[Label], groups: list[Label], grey: list[Label], taken: list[Bbox]
 ) -> None:
     """Add a small legend for what is not written on the map, in the emptiest corner."""
     listed = [*unplaced, *grey]
@@ -205,21 +204,15 @@ def _add_legend(
         Line2D([], [], linestyle="", marker=markers.get(label.text, "o"), color=label.color, markersize=5)
         for label in listed
     ]
-    written = [drawable(label.text) for label in listed]
-    families = list(dict.fromkeys(family for _, chosen in written for family in chosen))
-    legend = ax.legend(
-        handles, [fold(text, label_width(ax) + 4) for text, _ in written], loc="upper right",
-        prop={"family": families, "size": 8}, labelcolor=theme(ax).ink, framealpha=0.85, edgecolor="none",
-        facecolor=theme(ax).background,
-        handletextpad=0.2,
+    legend = legend_of(
+        ax, handles, [label.text for label in listed], label_width(ax) + 4, 2, loc="upper right", fontsize=8,
+        framealpha=0.85, edgecolor="none", facecolor=theme(ax).background, handletextpad=0.2,
     )  # fmt: skip
     legend.set_zorder(8)
-    for entry in legend.get_texts():
-        entry.set_parse_math(False)
     legend.set_loc(_emptiest_corner(ax, legend, points, taken))
 
 
-def _emptiest_corner(ax: Axes, legend: Legend, points: Points, taken: list[Bbox]) -> Any:
+def _emptiest_corner(ax: Axes, legend: Legend, points: Numbers, taken: list[Bbox]) -> Any:
     """Return the corner with the fewest points and no label (matplotlib's own "best" is slow with many points)."""
     needed, frame, pixels = legend.get_window_extent(), ax.bbox, ax.transData.transform(points)
     busy: dict[str, float] = {}

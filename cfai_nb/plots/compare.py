@@ -14,9 +14,9 @@ from matplotlib.transforms import Bbox
 from ..markup import counted
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
-from .axes import color_and_marker, new_axes, plot, run_layout, theme, tidy
-from .cost import Numbers, money_ticks
-from .text import NO_BREAK, Label, caption, chosen_mark, empty, fold, heading, place_labels
+from .axes import Numbers, color_and_marker, new_axes, plot, run_layout, theme, tidy
+from .cost import money_ticks
+from .text import NO_BREAK, Label, caption, empty, finish, fold, place_labels
 from .timing import duration
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _WIDE = 12  # from this ratio of the highest to the lowest cost on, equal steps would crowd the cheap models
 _WIDTH = 26  # characters on a line of a model and its time
-_REQUIRED = ("usd_per_1k", "price", "p50")
+_REQUIRED = ("usd_per_1k", "price", "p50", "on_front")
 
 
 @plot
@@ -72,12 +72,10 @@ def compare(
         _draw_whiskers(ax, x, quality, shown["judged"].to_numpy(dtype=np.int64))
     sizes = _draw_circles(ax, shown, x, quality)
     _scale_quality(ax, quality)
-    run_layout(ax)
     words = result.words if not isinstance(result, pd.DataFrame) else counted(len(shown), "model")
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
-    usual = f"{by.capitalize()} and cost"
-    heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),
-            chosen_mark(mark, stand_in_of(table)))  # fmt: skip
+    notes = [words, *left_out, *_legend(shown)]
+    finish(ax, f"{by.capitalize()} and cost", title, notes, mark, stand_in_of(table))
     run_layout(ax)
     _name_models(ax, shown, x, quality, sizes)
     return ax

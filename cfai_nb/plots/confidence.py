@@ -14,17 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..markup import counted
+from ..markup import counted, line
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
-from .axes import BLUE, DASHED, GREY, color_and_marker, new_axes, plot, read_labels, theme, tidy
-from .text import drawable, empty, finish
+from .axes import BLUE, DASHED, GREY, Numbers, color_and_marker, new_axes, plot, read_labels, theme, tidy
+from .text import empty, finish, legend_of
 
 _BINS = 10
-
-Numbers = npt.NDArray[np.float64]
 
 
 @plot
@@ -131,16 +130,14 @@ def reliability(
     if not found:
         return empty(ax, title, "no row has a confidence and a truth")
     _diagonal(ax, found[0][1])
+    curves, texts = [], []
     for at, (name, _, scores) in enumerate(found):
         color, marker = color_and_marker(at)
-        label = (
-            f"{drawable(name)[0]}: ECE {scores.ece:.3f}, Brier {scores.brier:.3f}, {counted(int(scores.count.sum()))}"
-        )
-        _curve(ax, scores, color=color, marker=marker, label=label)
+        curves.append(_curve(ax, scores, color=color, marker=marker))
+        rows = counted(int(scores.count.sum()))
+        texts.append(f"{line(name, 60)}: ECE {scores.ece:.3f}, Brier {scores.brier:.3f}, {rows}")
     ax.set_xlim(0, 1)
-    legend = ax.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend_of(ax, curves, texts, 120, loc="lower right", fontsize=8, frameon=False)
     return finish(ax, "Reliability", title, (), mark, stand_in_of(*several.values()))
 
 
@@ -241,11 +238,11 @@ def _diagonal(ax: Axes, found: Answer) -> None:
         axis.set_major_formatter(PercentFormatter(1))
 
 
-def _curve(ax: Axes, scores: Calibration, **look: Any) -> None:
+def _curve(ax: Axes, scores: Calibration, **look: Any) -> ErrorbarContainer:
     """Draw how often a model was right, bin by bin, with 95 % intervals."""
     whiskers = np.maximum([scores.share - scores.low, scores.high - scores.share], 0)
-    ax.errorbar(scores.mean, scores.share, yerr=whiskers, markersize=6, linewidth=1.6, elinewidth=1, capsize=2,
-                zorder=3, clip_on=False, **look)  # fmt: skip
+    return ax.errorbar(scores.mean, scores.share, yerr=whiskers, markersize=6, linewidth=1.6, elinewidth=1, capsize=2,
+                       zorder=3, clip_on=False, **look)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -77,21 +77,15 @@ def confusion(
     notes = [accuracy(answers[known], right[known].set_axis(answers.index[known])).words] if table[:, :-1].sum() else []
     notes += [f"{int((~known).sum()):,} without truth left out"] if not known.all() else []
     usual = f"{counted(int(known.sum()))}, right answers in rows"
-    ax.rows_of = _Rows(answers, right)  # type: ignore[attr-defined]
-    return finish(ax, usual, title, notes, mark, stand_in_of(guess))
 
-
-class _Rows:
-    """Which rows lie in a cell."""
-
-    def __init__(self, answers: pd.Series[Any], right: pd.Series[Any]) -> None:
-        self._answers, self._right = answers, right
-
-    def __call__(self, truth: Any, guess: Any) -> list[Any]:
+    def rows_of(truth: Any, guess: Any) -> list[Any]:
         """Return the index labels of the rows with this right answer that were given this one."""
-        here = self._answers.isna() if guess is None else self._answers.astype(object) == guess
-        both = here.fillna(False).to_numpy(dtype=bool) & (self._right.astype(object) == truth).to_numpy(dtype=bool)
-        return list(self._answers.index[both])
+        here = answers.isna() if guess is None else answers.astype(object) == guess
+        both = here.fillna(False).to_numpy(dtype=bool) & (right.astype(object) == truth).to_numpy(dtype=bool)
+        return list(answers.index[both])
+
+    ax.rows_of = rows_of  # type: ignore[attr-defined]
+    return finish(ax, usual, title, notes, mark, stand_in_of(guess))
 
 
 def _names(answers: pd.Series[Any], right: pd.Series[Any]) -> list[Any]:

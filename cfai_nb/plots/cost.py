@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -21,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from .. import markup
 from ..models import USD_PER_NEURON
 from ..vectors.vector import stand_in
-from .axes import BLUE, GREY, inches, new_axes, plot, run_layout, theme, tidy
+from .axes import BLUE, GREY, Numbers, inches, new_axes, plot, run_layout, theme, tidy
 from .text import empty, finish, name_ticks
 
 _MAX_BARS = 12  # more bars cannot be read: the rest becomes one bar
@@ -38,8 +37,6 @@ _ESTIMATED = "#7FB2D9"
 _HATCHED: dict[str, Any] = {"edgecolor": "white", "hatch": "////", "linewidth": 0}
 _OUTLINE: dict[str, Any] = {"facecolor": "none", "edgecolor": "#009E73", "linewidth": 1.0, "linestyle": (0, (3, 2))}
 _CROSSES: dict[str, Any] = {"color": "#D55E00", "marker": "x", "markersize": 5, "linestyle": ""}
-
-Numbers = npt.NDArray[np.float64]
 
 
 @plot

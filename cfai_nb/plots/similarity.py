@@ -15,15 +15,13 @@ from .. import vectors as space
 from ..markup import counted
 from ..vectors.matrix import normalized
 from ..vectors.vector import stand_in_of
-from .axes import GREY, new_axes, plot, read_labels, read_vectors, theme
+from .axes import GREY, Numbers, new_axes, plot, read_labels, read_vectors, theme
 from .text import empty, finish, name_ticks
 
 _MAX_ROWS = 2_000
 _NAMED, _NUMBERED = 40, 12  # rows up to which labels, and numbers in the cells, can be read
 _WIDTH = 18  # characters of a label
 _COLORS = "cividis"  # looks alike to color-blind readers, and even in print
-
-Matrix = npt.NDArray[np.float64]
 
 
 @plot
@@ -93,7 +91,7 @@ def _names(given: Any, labels: Iterable[Any] | None, count: int) -> pd.Series[An
     return pd.Series(list(known), dtype=object)
 
 
-def _similarities(given: Any, metric: str) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+def _similarities(given: Any, metric: str) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """Return the similarities of the rows that have a vector, and a mask of these rows."""
     if metric not in ("auto", "cosine", "precomputed"):
         raise ValueError(f"metric must be 'auto', 'cosine' or 'precomputed', not {metric!r}")
@@ -114,7 +112,7 @@ def _are_similarities(values: npt.NDArray[Any]) -> bool:
     return bool(np.allclose(np.diag(values), 1, atol=1e-3) and np.allclose(values, values.T, atol=1e-3, equal_nan=True))
 
 
-def _draw(ax: Axes, matrix: Matrix) -> AxesImage:
+def _draw(ax: Axes, matrix: Numbers) -> AxesImage:
     others = matrix[~np.eye(len(matrix), dtype=bool)]
     known = others[np.isfinite(others)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -131,7 +129,7 @@ def _draw(ax: Axes, matrix: Matrix) -> AxesImage:
     return image
 
 
-def _annotate(ax: Axes, matrix: Matrix, names: list[Any], image: AxesImage) -> None:
+def _annotate(ax: Axes, matrix: Numbers, names: list[Any], image: AxesImage) -> None:
     """Write labels beside the rows and below the columns, and numbers where there is room for them."""
     size = 9.0 if len(matrix) <= 20 else 7.5
     name_ticks(ax, ax.yaxis, names, _WIDTH, fontsize=size)

@@ -17,14 +17,17 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib import patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.container import Container
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.legend import Legend
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from .. import markup
-from .axes import inches, readable, run_layout, theme
+from .axes import Numbers, inches, readable, run_layout, theme
 
 # Families that hold other scripts, by system; only installed ones are looked into.
 _WIDER = (
@@ -42,8 +45,6 @@ _RINGS = (0.0, 0.5, 0.8, 1.3, 1.9, 2.6, 3.4, 4.4, 5.5)
 _WEIGHED = 3_000  # points considered when a place is judged: more change no choice
 _NARROW = 1.8  # inches beside a stamp below which the heading has no room there
 _GAP = 3.0  # printer's points kept free around a label
-
-Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,19 @@ def name_ticks(ax: Axes, axis: Axis, names: Iterable[object], width: int, **opti
         tick.set_parse_math(False)
 
 
+def legend_of(
+    ax: Axes, handles: Sequence[Artist | Container], texts: Iterable[str], width: int, lines: int = 1, **options: Any
+) -> Legend:
+    """Add a legend with a text beside each handle, folded at `width` characters and drawn as it is written."""
+    written = [drawable(text) for text in texts]
+    folded = [fold(text, width, lines) for text, _ in written]
+    legend = ax.legend(handles, folded, labelcolor=theme(ax).ink, **options)
+    for entry, (_, families) in zip(legend.get_texts(), written, strict=True):
+        entry.set_fontfamily(families)
+        entry.set_parse_math(False)
+    return legend
+
+
 def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
     """Stamp a word that says where the data come from into the lower right corner, or above the axes."""
     # White, which a dark theme turns into its ground: a tint would become gray there, and the word illegible.
@@ -191,7 +205,7 @@ def label_width(ax: Axes) -> int:
     return int(np.clip(inches(ax) * 5, 12, 20))
 
 
-def place_labels(ax: Axes, points: Points, labels: Sequence[Label], taken: list[Bbox]) -> list[Label]:
+def place_labels(ax: Axes, points: Numbers, labels: Sequence[Label], taken: list[Bbox]) -> list[Label]:
     """Write labels near their points and not on one another, the largest group first; return those without room.
 
     `points` are in data coordinates; `taken` are boxes in pixels that are occupied, to which those of the labels are
@@ -224,7 +238,7 @@ def place_labels(ax: Axes, points: Points, labels: Sequence[Label], taken: list[
     return left_over
 
 
-def _dense_point(points: Points) -> Points:
+def _dense_point(points: Numbers) -> Numbers:
     """Return the point that is closest to the nearest third of the others: it lies where the group is dense."""
     some = points[:: max(1, len(points) // 400)]
     distances = np.hypot(some[:, None, 0] - some[None, :, 0], some[:, None, 1] - some[None, :, 1])
@@ -241,7 +255,7 @@ def _measure(ax: Axes, text: str, style: dict[str, Any]) -> tuple[float, float]:
 
 
 def _best_box(
-    home: Points, width: float, height: float, frame: Bbox, taken: list[Bbox], pixels: Points,
+    home: Numbers, width: float, height: float, frame: Bbox, taken: list[Bbox], pixels: Numbers,
     foreign: npt.NDArray[np.bool_],
 ) -> Bbox | None:  # fmt: skip
     """Return the best free box around `home`: close, hardly on points of other groups, on few points of its own."""
@@ -270,7 +284,7 @@ def _overlap(one: Bbox, other: Bbox) -> bool:
     return bool(one.x0 < other.x1 and other.x0 < one.x1 and one.y0 < other.y1 and other.y0 < one.y1)
 
 
-def _write(ax: Axes, text: str, color: str, anchor: Points, shift: Points, far: bool, style: dict[str, Any]) -> None:
+def _write(ax: Axes, text: str, color: str, anchor: Numbers, shift: Numbers, far: bool, style: dict[str, Any]) -> None:
     """Write a label `shift` pixels from its anchor, with a thin line to it where that is far."""
     line = {"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0}
     x, y = shift * 72 / ax.figure.dpi

@@ -16,7 +16,7 @@ __all__ = ["Session", "connect", "current", "files_folder"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .session import Session, connect, current, files_folder
+    from . import session
 
-    globals().update(Session=Session, connect=connect, current=current, files_folder=files_folder)
-    return globals()[name]
+    globals()[name] = found = getattr(session, name)
+    return found

@@ -105,12 +105,7 @@ def usage_request(account: str, start: float, end: float, *, by_model: bool = Fa
 def read_usage(document: Json) -> list[UsageRow]:
     """Read the answer to a query; no rows mean that nothing was used.
 
-    Raises
-    ------
-    AccessError
-        The token may not read the meter.
-    AnswerError
-        It is not the answer to such a query.
+    AccessError: the token may not read the meter.  AnswerError: it is not the answer to such a query.
     """
     if isinstance(document, Mapping) and document.get("errors"):
         first = document["errors"][0] if isinstance(document["errors"], Sequence) else document["errors"]
@@ -136,26 +131,14 @@ def _row(row: Mapping[str, Json]) -> UsageRow:
 class AccountMeter:
     """Reads the meter of one account and remembers the day.
 
-    It holds no reference to its session, so that it does not keep it alive.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-    own_today : callable
-        Neurons of today according to our own ledger.
-
-    Attributes
-    ----------
-    usage : AccountUsage or None
-        The last reading.
-    elsewhere : float
-        Neurons that other programs used today, as far as is known.
+    It holds no reference to its session, so that it does not keep it alive.  ``own_today`` returns the Neurons of today
+    according to our own ledger.
     """
 
     def __init__(self, endpoint: Endpoint, own_today: Callable[[], float]) -> None:
         self._endpoint, self._own_today = endpoint, own_today
-        self.usage: AccountUsage | None = None
-        self.elsewhere = 0.0
+        self.usage: AccountUsage | None = None  # the last reading
+        self.elsewhere = 0.0  # Neurons that other programs used today, as far as is known
         self._day, self._next = 0.0, 0.0  # start of the day (UTC), and when the next reading is due (monotonic)
         self._problem = ""
         self._reported = False
@@ -184,15 +167,7 @@ class AccountMeter:
             budget.elsewhere = max(budget.elsewhere, self.elsewhere)
 
     def rows(self, start: float, end: float) -> list[UsageRow]:
-        """Return the account's use by model and day.
-
-        Raises
-        ------
-        AccessError
-            The token may not read it.
-        CfaiError
-            There is no answer.
-        """
+        """Return the account's use by model and day; AccessError where the token may not read it."""
         return bridge.call(lambda: self._ask(start, end, lambda: True, by_model=True))
 
     def read(self) -> AccountUsage:

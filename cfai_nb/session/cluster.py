@@ -47,15 +47,7 @@ _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictio
 
 
 def register(client: Client, session: Session, take: Callable[..., None]) -> None:
-    """Register a session with a cluster, once.
-
-    ``take`` is called with the notes that workers take of the parts of calls.
-
-    Raises
-    ------
-    SetupError
-        The client is asynchronous.
-    """
+    """Register a session with a cluster, once; ``take`` is called with the notes of workers about parts of calls."""
     done = _registered.setdefault(client, set())
     if session.name in done:
         return
@@ -223,6 +215,11 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 self._tell(each, op="cfai_ended", call="", error=[])
 
 
+def _send(worker: Any, op: str, **message: Any) -> None:
+    """Send a message of a worker to the scheduler, from any thread; messages arrive in order."""
+    worker.loop.add_callback(worker.batched_send, {"op": op, **message})
+
+
 class Link:
     """The connection of a worker's engine to the coordinator in the scheduler, in place of an election."""
 
@@ -244,8 +241,7 @@ class Link:
         self._send({"do": "close"})
 
     def _send(self, message: Message) -> None:
-        whole = {"op": "cfai_link", "link": self._number, "message": dict(message)}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_link", link=self._number, message=dict(message))
 
     def receive(self, message: Message) -> None:
         """Receive a message of the coordinator, on the worker's loop."""
@@ -291,13 +287,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def session(self, name: str) -> Session:
-        """Return the session of this name; the client's own, if the worker runs in the client's process.
-
-        Raises
-        ------
-        SetupError
-            It cannot be used in another process.
-        """
+        """Return the session of this name; the client's own, if the worker runs in the client's process."""
         if (here := named(name)) is not None:
             return here
         with self._lock:
@@ -344,10 +334,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     def part(self, call: str, stop: Stop) -> Any:
         """Report to the scheduler that a part runs inside the block, and the error that ends it.
 
-        Raises
-        ------
-        CfaiError
-            The call was ended by an error of another part.
+        CfaiError is raised where an error of another part has ended the call.
         """
         key = self._worker.get_current_task()
         if (ended := self._ended.get(call)) is not None:
@@ -369,14 +356,12 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             self._report(key, call, "ends", error=failed)
 
     def _report(self, key: Any, call: str, state: str, **further: Any) -> None:
-        whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_part", key=key, call=call, state=state, **further)
 
     def note(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
         """Report to the client that made a call how far one of its parts is."""
         apart = session in self._apart
-        whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_note", call=call, part=part, state=state, apart=apart, **facts)
 
     def _stop(self, key: Any) -> None:
         if (part := self._parts.get(key)) is not None:

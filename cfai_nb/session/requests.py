@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from .._engine.bridge import BEAT, bridge
+from .._engine.bridge import bridge
 from .._engine.engine import Engine
 from .._engine.run_options import PATIENCE, Gateway, as_gateway
 from .._engine.sender import Sender
@@ -33,6 +33,8 @@ T = TypeVar("T")
 S = TypeVar("S")
 #: Codes for a token that is not accepted.
 _CLOSED = frozenset({9106, 9109, 10000})
+#: Items that ``RequestJob.each`` works on at once.
+_AT_ONCE = 8
 _TRAVEL = ("budget", "neurons", "gateway", "patience")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
 
@@ -101,7 +103,7 @@ class RequestJob(Generic[T]):
             message, code, status = str(error), error.code, error.status
         raise AccessError(f"{message}; the token also needs the {permission}", code, status=status, model=name)
 
-    async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S], *, at_once: int = 8) -> None:
+    async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S]) -> None:
         """Work on several items at once; after Stop or a failure, begin no other, await the rest, and raise it."""
         rest, failures = iter(items), []
 
@@ -114,7 +116,7 @@ class RequestJob(Generic[T]):
                 if self.stopped or failures:
                     return
 
-        await asyncio.gather(*(one() for _ in range(at_once)))
+        await asyncio.gather(*(one() for _ in range(_AT_ONCE)))
         if failures:
             raise failures[0]
 
@@ -219,7 +221,7 @@ def _next(pieces: queue.SimpleQueue[str | None], stop: Stop) -> str | None:
         interrupts.reach(stop)
         while not stop.level:
             with contextlib.suppress(queue.Empty):
-                piece = pieces.get(timeout=BEAT)
+                piece = bridge.take(pieces)
                 if not stop.level:
                     return piece
     raise Stopped("Stopped; the connection is closed.")

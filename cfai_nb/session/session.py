@@ -9,7 +9,6 @@ import functools
 import hashlib
 import os
 import secrets
-import threading
 import time
 import warnings
 import weakref
@@ -75,7 +74,6 @@ class Session:
         self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it
         self.joined: Callable[[Participant], Membership] | None = None  # joins a cluster, in its workers
         _named[self.name] = self
-        self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes its resources; at exit the bridge does that.
         weakref.finalize(self, self._resources.close_later).atexit = False
 
@@ -93,7 +91,7 @@ class Session:
         if _current is self:  # made current by connect(); after the block the previous one is current again
             _current = self.previous
         _inside.set((*_inside.get(), self))
-        with self._lock:
+        with self._resources.lock:
             self._entered += 1
         return self
 
@@ -101,7 +99,7 @@ class Session:
         within = _inside.get()
         if self in within:  # also those connected or entered inside; other threads have their own blocks
             _inside.set(within[: len(within) - 1 - within[::-1].index(self)])
-        with self._lock:
+        with self._resources.lock:
             self._entered -= 1
             last = self._entered == 0  # other threads may still be in a block
         if last:
@@ -125,10 +123,8 @@ class Session:
 
     def store(self) -> Store | None:
         """Return the store, which is opened on first use and again after a fork; None if there is none."""
-        if self._resources.forked():
-            self._lock = threading.RLock()
         close_dropped()
-        with self._lock:
+        with self._resources.lock:
             held, former = self._resources, self._resources.store
             what = None if former is None else former.displaced()
             if self.store_path is not None and (former is None or what):
@@ -144,6 +140,13 @@ class Session:
                 )  # fmt: skip
             return held.store
 
+    def _store_or_memory(self) -> Store | None:
+        """Return the store; None where it cannot be opened either, so that charges are kept in memory."""
+        try:
+            return self.store()
+        except StoreError:
+            return None
+
     def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
         if kept is not None and kept[0] >= catalogue().checked_on:
@@ -151,14 +154,9 @@ class Session:
 
     def engine(self, *, cache: CacheMode) -> Engine:
         """Return the engine of the current event loop, which all its runs share."""
-        try:
-            store = self.store()
-        except StoreError:
-            if cache is not False:
-                raise
-            store = None  # not needed: charges are kept in memory then
+        store = self.store() if cache is not False else self._store_or_memory()
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
-        with self._lock:
+        with self._resources.lock:
             if where not in self._resources.engines:
                 self._resources.engines[where] = self._opened(store), bridge.own_loop
             engine, _ = self._resources.engines[where]
@@ -172,9 +170,9 @@ class Session:
         # An emulator in this process has its own limits; the notebook's own loop does not run during a cell.
         apart = there.app is not None or bridge.own_loop is not None
         joined = self.joined
-        if joined is None and self.store_path is not None and not apart:
-            joined = functools.partial(Election, store=self.store_path, account=f"{self.account} {there.base}")
-        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, joined)
+        if joined is None and store is not None and not apart:
+            joined = functools.partial(Election, store=store.path, account=f"{self.account} {there.base}")
+        return Engine(wire, self.rate, self.account, self.origin, store, self._unstored.extend, joined)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -208,7 +206,7 @@ class Session:
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        rate, there = _per_minute(self.rate)(model), self.endpoint
+        rate, there = model.rate if self.rate == "auto" else self.rate, self.endpoint
         origin = there.origin_of(task.name, model.family or "")
         return draw_up(task, model, rows, origin, rate, server=there.server, account=self.account)
 
@@ -259,10 +257,7 @@ class Session:
 
     def charges(self, since: float = 0.0) -> list[Charge]:
         """Return the charges in the ledger, of all sessions that share the store."""
-        try:
-            store = self.store()
-        except StoreError:
-            store = None
+        store = self._store_or_memory()
         kept = store.charges(since) if store is not None else []
         if store is not None and store.damaged_charges:
             warnings.warn(
@@ -273,10 +268,7 @@ class Session:
 
     def enter(self, charge: Charge) -> None:
         """Enter in the ledger what was charged elsewhere for this session, as to the worker of a cluster."""
-        try:
-            store = self.store()
-        except StoreError:
-            store = None
+        store = self._store_or_memory()
         (self._unstored.extend if store is None else store.charge)([charge])
 
     def accept_terms(self, model: str | Model) -> str:
@@ -417,11 +409,6 @@ def default_of(name: str) -> Any:
     within = _inside.get()
     here = within[-1] if within else _current
     return None if here is None else here.defaults.get(name)
-
-
-def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:
-    """Return a function from a model to its requests per minute; not a method, which would keep the session alive."""
-    return lambda model: model.rate if rate == "auto" else rate
 
 
 def named(name: str) -> Session | None:

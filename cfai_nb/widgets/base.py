@@ -11,7 +11,7 @@ import abc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anywidget
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -24,6 +24,7 @@ from ..errors import CfaiError
 from ..frame import rows
 from ..frame.progress import in_notebook
 
+T = TypeVar("T")
 _VIEW = "application/vnd.jupyter.widget-view+json"
 publish: Callable[..., Any] = display  # IPython does not declare its types
 
@@ -110,9 +111,7 @@ class View(traitlets.HasTraits, metaclass=_Abstract):  # type: ignore[misc, unus
     does not take the focus from the controls.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._handle: Any = None
+    _handle: Any = None  # of the page, once it is displayed
 
     @property
     @abc.abstractmethod
@@ -169,7 +168,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         self._index: pd.Index[Any] = data.index
         self._searched = list(searched)
         self._box: Any = None
-        self._drawn: dict[bool, tuple[Any, str]] = {}
+        self._made: dict[bool, tuple[Any, Any]] = {}
         self._omitted = 0  # sounds that do not fit on the saved page
         self._setting = False  # true while the code, not the user, sets the controls
         self.rows = html.matching_rows(self._searched, self._index, "")
@@ -205,7 +204,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     def _filtered(self, change: Any) -> None:
         rows = html.matching_rows(self._searched, self._index, self.filter, self.column)
         found = [column for column in self._searched if column.name == self.sort]
-        if found and found[0].kind in ("text", "value", "long"):
+        if found and found[0].sortable:
             rows = html.sorted_rows(found[0], rows, self.descending)
         self.rows = rows
         self._go_to(0)
@@ -227,22 +226,18 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     # -- the page --------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _page(self, live: bool) -> str:
-        """Return the page as HTML."""
-
-    def _renderer(self, live: bool, side: int = 128) -> html.Renderer:
-        sound = max(self._sound, html.LIVE_SOUND) if live else self._sound
-        return html.Renderer(side=side, sound=sound, zooms=True)
-
-    def _state(self) -> tuple[Any, ...]:
-        """Everything the page depends on."""
-        return tuple(self.shown), len(self.rows), self.filter, self.column, self.sort, self.descending
-
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
-        if self._drawn.get(live, (None,))[0] != self._state():
-            self._drawn[live] = (self._state(), self._page(live))
-        return self._drawn[live][1]
+
+    def _once(self, live: bool, state: object, side: int, make: Callable[[html.Renderer], T]) -> T:
+        """Return what `make` makes with the renderer of a page, made again only when `state` is another one."""
+        if self._made.get(live, (None,))[0] != state:
+            sound = max(self._sound, html.LIVE_SOUND) if live else self._sound
+            renderer = html.Renderer(side=side, sound=sound, zooms=True)
+            self._made[live] = state, make(renderer)
+            self._omitted = self._omitted if live else renderer.omitted
+        made: T = self._made[live][1]
+        return made
 
     def _summary(self) -> str:
         """Describe in words which rows are on the page."""

@@ -92,17 +92,19 @@ class Preview(PagedView):
         return [column.name for column in self._columns]
 
     def _heads(self) -> list[int]:
-        names = html.sortable(self._columns)
-        return [at for at, column in enumerate(self._columns) if column.name in names]
+        return [at for at, column in enumerate(self._columns) if column.sortable]
 
-    def _page(self, live: bool) -> str:
-        renderer = self._renderer(live)
-        made = html.table(
-            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer,
-            ordered=(self.sort, self.descending), nothing="No row matches the filter." if self.filter else "No rows.",
+    def fragment(self, live: bool = False) -> str:
+        """Return the page as HTML; the live form may hold more sound than the saved one."""
+        state = tuple(self.shown), len(self.rows), self.filter, self.column, self.sort, self.descending
+        nothing = "No row matches the filter." if self.filter else "No rows."
+        return self._once(
+            live, state, 128,
+            lambda renderer: html.table(
+                self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors,
+                renderer=renderer, ordered=(self.sort, self.descending), nothing=nothing,
+            ),
         )  # fmt: skip
-        self._omitted = self._omitted if live else renderer.omitted
-        return made
 
     @takes_options()
     def save(self, path: str | Path, *, title: str = "Preview", n: int = 1_000) -> Path:
@@ -129,9 +131,7 @@ class Preview(PagedView):
         positions = [int(row) for row in self.rows[:n]]
         renderer = html.Renderer(sound=max(self._sound, html.LIVE_SOUND), zooms=True)
         left_out = len(self.rows) - len(positions)
-        caption = markup.badge(self._mark) + (
-            markup.soft(f"{markup.counted(left_out, 'more row')}") if left_out else ""
-        )
+        caption = markup.badge(self._mark) + (markup.soft(markup.counted(left_out, "more row")) if left_out else "")
         made = html.table(
             self._columns, positions, self._index, caption=caption, errors=self._errors, renderer=renderer
         )
@@ -153,8 +153,6 @@ class Preview(PagedView):
         return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
 
 
-#: What a gallery shows -> the width of a card in CSS.
-_WIDTHS = {"image": "210px", "audio": "290px"}
 #: Pixels of the longer side of a picture on a card.
 _SIDE = 200
 
@@ -218,10 +216,9 @@ class Gallery(PagedView):
         page: int = 0, *, kind: Literal["image", "audio"] = "image", transcript: Hashable = None, filter: str = "",
         sound: int = SOUND, files: Any = None,
     ) -> None:  # fmt: skip
-        if kind not in _WIDTHS:
+        if kind not in ("image", "audio"):
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._wide = kind == "audio"
-        self._width = _WIDTHS[kind]
         self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named_columns(data, caption)
         self._said = [] if transcript is None else html.named_columns(data, transcript)
@@ -229,7 +226,6 @@ class Gallery(PagedView):
             texts = [each for each in html.choose_columns(data)[0] if each.kind in ("text", "long")]
             self._said = sorted(texts, key=lambda each: "transcript" not in each.name.casefold())[:1]
         self._mark = html.mark_of(data, [self._column])
-        self._made: dict[bool, tuple[Any, list[str]]] = {}
         self._work = kept_work("Gallery", data.index, (kind, self._column.name))
         super().__init__(data, [*self._captions, *self._said, self._column], n, page, filter, sound)
         self.picks = self._work.get("picks", ())
@@ -242,9 +238,9 @@ class Gallery(PagedView):
     @traitlets.validate("picks")
     def _checked_picks(self, proposal: Any) -> tuple[int, ...]:
         wanted = np.unique(np.array(proposal["value"], dtype=np.int64))
-        if len(wanted) and not (wanted[0] >= 0 and wanted[-1] < len(self._index)):
+        if len(off := wanted[(wanted < 0) | (wanted >= len(self._index))]):
             last = len(self._index) - 1
-            raise traitlets.TraitError(f"there is no row {wanted[-1]}: positions count from 0 to {last}")
+            raise traitlets.TraitError(f"there is no row {off[0]}: positions count from 0 to {last}")
         return tuple(wanted.tolist())
 
     @traitlets.observe("picks")
@@ -254,20 +250,16 @@ class Gallery(PagedView):
 
     def _cards(self, live: bool) -> list[str]:
         """Return the cards of the page, each as HTML; picking a row does not decode its picture again."""
-        if self._made.get(live, (None,))[0] != self.shown:
-            renderer = self._renderer(live, _SIDE)
-            columns = self._column, self._captions, self._said
-            self._made[live] = self.shown, [html.card(*columns, row, self._index, renderer) for row in self.shown]
-            self._omitted = self._omitted if live else renderer.omitted
-        return self._made[live][1]
+        columns, shown = (self._column, self._captions, self._said), self.shown
+        return self._once(
+            live, shown, _SIDE, lambda renderer: [html.card(*columns, row, self._index, renderer) for row in shown]
+        )
 
-    def _page(self, live: bool) -> str:
+    def fragment(self, live: bool = False) -> str:
+        """Return the page as HTML; the live form may hold more sound than the saved one."""
         chosen = set(self.picks)
         made = [(shown, row in chosen) for shown, row in zip(self._cards(live), self.shown, strict=True)]
         return html.cards(made, caption=self._caption(), wide=self._wide)
-
-    def _state(self) -> tuple[Any, ...]:
-        return *super()._state(), self.picks
 
     def _summary(self) -> str:
         return super()._summary() + (f" · {len(self.picks):,} picked" if self.picks else "")
@@ -291,7 +283,7 @@ class Gallery(PagedView):
         self._head.value = markup.block(self._caption())
         shown, chosen = self.shown, set(self.picks)
         while len(self._slots) < len(shown):
-            self._slots.append(_Slot(self._width, self._pick))
+            self._slots.append(_Slot("290px" if self._wide else "210px", self._pick))
         saved = self._cards(live=False)
         cards = self._cards(live=True) if self._omitted else saved
         for slot, row, made in zip(self._slots, shown, cards, strict=False):

@@ -147,12 +147,8 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
             raise UsageError(f"%%cfai: --df {name} {what}.")
         columns = [str(c) for c in data.columns] if isinstance(data, pd.DataFrame) else [str(data.name), "value"]
         pieces = self._pieces(prompt, columns)
-        template = "".join(text if column else _doubled(text) for text, column in pieces)
+        template = "".join(text if column else text.replace("{", "{{").replace("}", "}}") for text, column in pieces)
         return BoundVerb(TaskVerb(Generate), data, bar)(template, **options)
-
-
-def _doubled(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _unquoted(text: str) -> str:

@@ -57,11 +57,9 @@ class LedgerView(View):
     by = traitlets.Enum(list(_BY), "model and verb")
 
     @takes_options()
-    def __init__(
-        self, since: str = "today", by: str = "model and verb", clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, since: str = "today", by: str = "model and verb") -> None:
         super().__init__()
-        self._clock, self._made, self._drawn = clock, clock(), float("-inf")
+        self._made, self._drawn = time.time(), float("-inf")
         self.since, self.by = since, by
         self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
@@ -69,7 +67,7 @@ class LedgerView(View):
 
     def refresh(self, finished: bool) -> None:
         """Redraw after an event of a run, at most once a second until the run is finished."""
-        now = self._clock()
+        now = time.time()
         if finished or now - self._drawn >= PAUSE:
             self._drawn = now
             self.update()
@@ -93,7 +91,7 @@ class LedgerView(View):
         return listings.totals_by(self._charges(), ["origin", *_BY[self.by]])
 
     def _charges(self) -> pd.DataFrame:
-        start = {"now": self._made, "today": midnight(self._clock())}.get(self.since, 0.0)
+        start = {"now": self._made, "today": midnight(time.time())}.get(self.since, 0.0)
         charges = listings.charges_frame(session.current().charges(start))
         return charges[charges["run"].str.startswith(HERE)] if self.since == "notebook" else charges
 
@@ -298,22 +296,18 @@ class Models(View):
     @functools.cached_property
     def controls(self) -> Any:
         """The boxes, created on first use."""
-        wide, narrow = {"width": "20em"}, {"width": "15em"}
-        names = sorted(set(self._all["task"]))
-        fitted = {"description_width": "auto"}
+        wide, narrow, fitted = {"width": "20em"}, {"width": "15em"}, {"description_width": "auto"}
+        names, known = sorted(set(self._all["task"])), listings.verbs()
         search = ipywidgets.Text(
             description="Search", placeholder="words, such as qwen vision", layout=wide, style=fitted
         )
         task = ipywidgets.Dropdown(
             description="Task", options=[("all tasks", ""), *zip(names, names, strict=True)], layout=wide, style=fitted
         )
-        known = listings.verbs()
         verb = ipywidgets.Dropdown(
-            description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], style=fitted,
-            layout={"width": "15em"},
+            description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], layout=narrow,
+            style=fitted,
         )  # fmt: skip
-        traitlets.link((self, "verb"), (verb, "value"))
-        task.value = self.task if self.task in names else ""
         order = ipywidgets.Dropdown(
             description="Order", options=["name", "price", "context"], layout=narrow, style=fitted
         )
@@ -321,8 +315,9 @@ class Models(View):
             description="At most $", placeholder="per M tokens read", layout={"width": "17em"}, style=fitted
         )
         context = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=narrow, style=fitted)
-        traitlets.link((self, "search"), (search, "value"))
-        traitlets.link((self, "order"), (order, "value"))
+        for name, box in (("search", search), ("verb", verb), ("order", order)):
+            traitlets.link((self, name), (box, "value"))
+        task.value = self.task if self.task in names else ""  # the trait may be a part of a name
         task.observe(lambda change: self.set_trait("task", change["new"]), "value")
         for box, name, kind in ((price, "max_usd", float), (context, "min_context", int)):
             value = getattr(self, name)

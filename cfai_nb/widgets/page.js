@@ -14,15 +14,15 @@ export default {
         if (pressed === at) { button.focus(); pressed = null; } // the page was drawn again
       }
     };
-    let watch;
+    let watch, soon;
     const start = () => {
       const box = el.closest(".cfai-box");
-      if (!box) return setTimeout(start, 50); // not in the page yet
+      if (!box) { soon = setTimeout(start, 50); return; } // not in the page yet
       watch = new MutationObserver(() => draw(box));
       watch.observe(box, { childList: true, subtree: true });
       draw(box);
     };
     start();
-    return () => watch?.disconnect();
+    return () => { clearTimeout(soon); watch?.disconnect(); };
   },
 };

@@ -27,9 +27,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbconvert
 import nbformat
 import pytest
 
+#: The folder whose modules, such as hostile texts, a notebook imports.
+TESTS = Path(__file__).parent.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Milliseconds after which something that should have appeared has not.
 PATIENCE = 60_000
@@ -45,6 +48,17 @@ ALARM = "window.__alarm"
 def chromium() -> str | None:
     """The system's Chromium; ``CHROMIUM`` may name another."""
     return os.environ.get("CHROMIUM") or next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+
+
+def see(where: Any, text: str | re.Pattern[str]) -> None:
+    """Wait until a text is shown."""
+    where.get_by_text(text).first.wait_for()
+
+
+def exported(path: Path) -> str:
+    """What `nbconvert --to html` makes of a notebook, without its own scripts and styles."""
+    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(path, as_version=4))
+    return str(body)
 
 
 _KERNEL_READY = """async () => {

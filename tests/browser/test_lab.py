@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbconvert
-import nbformat
 import pytest
+
+from .conftest import TESTS, exported, see
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent.parent
 SLOW = """
 import cfai_nb as cf
 emulator = cf.emulator.Emulator(rate=None, latency=0.3)
@@ -27,17 +26,6 @@ count = len(hostile.TEXTS) + len(hostile.BROKEN)
 name = "<img src=x onerror=window.__alarm=1>"
 df = pd.DataFrame({{name: [f"<script>window.__alarm=1</script> {{n}}" for n in range(count)]}})
 """
-
-
-def see(where: Any, text: str | re.Pattern[str]) -> None:
-    """Wait until a text is shown."""
-    where.get_by_text(text).first.wait_for()
-
-
-def exported(path: Path) -> str:
-    """What `nbconvert --to html` makes of a notebook, without its own scripts and styles."""
-    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(path, as_version=4))
-    return str(body)
 
 
 def test_playground(lab: Any, pictures: Path) -> None:

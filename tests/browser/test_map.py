@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbconvert
-import nbformat
 import pytest
+
+from .conftest import exported
 
 pytestmark = pytest.mark.slow
 
@@ -112,10 +112,10 @@ def test_map(lab: Any, pictures: Path) -> None:
         assert still.get_attribute("alt").startswith("Map of ")
         page.output(1).get_by_text("emulator").first.wait_for()
         page.screenshot(pictures / "map-saved.png")
-    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(notebook, as_version=4))
-    assert "data:image/png;base64," in body
-    assert "<script>window.__alarm" not in body
-    assert "<img src=x" not in body
+    html = exported(notebook)
+    assert "data:image/png;base64," in html
+    assert "<script>window.__alarm" not in html
+    assert "<img src=x" not in html
 
 
 def test_all_cells_at_once(lab: Any) -> None:

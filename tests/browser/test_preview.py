@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nbconvert
-import nbformat
 import pandas as pd
 import pytest
 
 import cfai_nb
 
+from .conftest import TESTS, exported
+
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent.parent
 ROWS = f"""
 import sys; sys.path.insert(0, {str(TESTS)!r})
 import hostile_cells as hostile, numpy as np, pandas as pd, cfai_nb as cf
@@ -47,12 +46,6 @@ def drawn(where: Any, count: int) -> None:
       return images.filter(image => image.naturalWidth && image.alt).length;
     }"""
     assert where.locator("img").evaluate_all(decoded) == count
-
-
-def exported(path: Path) -> str:
-    """What `nbconvert --to html` makes of a notebook, without its own scripts and styles."""
-    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(path, as_version=4))
-    return str(body)
 
 
 def test_preview(lab: Any, pictures: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from .conftest import TESTS, see
+
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent.parent
 ROWS = """
 import numpy as np, pandas as pd, cfai_nb as cf
 cf.connect("emulator")
@@ -52,11 +53,6 @@ _GIVEN = """() => {
   }
   return window.__given;
 }"""
-
-
-def see(where: Any, text: str | re.Pattern[str]) -> None:
-    """Wait until a text is shown."""
-    where.get_by_text(text).first.wait_for()
 
 
 def keys(page: Any, *pressed: str) -> None:

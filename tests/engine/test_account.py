@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from cfai_nb._engine.account import election as module
 from cfai_nb._engine.account.coordinator import Coordinator, Peer
+from cfai_nb._engine.account.election import Election
 from cfai_nb._engine.account.participant import Participant
+from cfai_nb._engine.store.tables import lock
 from cfai_nb.models import Cost
 
 KEYS = [bytes([at]) * 16 for at in range(10)]
@@ -155,6 +159,57 @@ async def test_a_budget_is_of_the_account():
 
 
 @in_loop
+async def test_a_cancelled_wait_for_the_budget_reserves_nothing():
+    """Who is stopped while the coordinator lets it wait gives back what it is granted afterwards."""
+    account = Account(1)
+    leader, one = (who.budget("free", 100.0, "100 Neurons") for who in (account.leader, *account.followers))
+    assert await leader.hold(Cost(80.0), "model") == 80.0
+    waits = asyncio.ensure_future(one.hold(Cost(50.0), "model"))
+    await turns()
+    waits.cancel()
+    await turns()
+    leader.settle(80.0, 10.0)
+    await turns()
+    assert (leader.reserved, leader.left, one.reserved) == (0.0, 90.0, 0.0)
+
+
+@in_loop
+async def test_the_next_leader_knows_what_is_reserved():
+    """Requests in flight keep their reservation under another coordinator, which also learns what was spent."""
+    account = Account(2)
+    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    assert await one.hold(Cost(20.0), "model") == 20.0
+    one.settle(20.0, 20.0)
+    assert await one.hold(Cost(60.0), "model") == 60.0
+    for who in account.followers:
+        who.lost()
+    account.elect(account.followers[1], account.followers[:1])
+    await turns()
+    assert (two.reserved, two.spent) == (60.0, 20.0)
+    waits = asyncio.ensure_future(two.hold(Cost(50.0), "model"))
+    await turns()
+    assert not waits.done()
+    one.settle(60.0, 10.0)
+    await turns()
+    assert await waits == 50.0
+    assert two.left == pytest.approx(20.0)
+
+
+@in_loop
+async def test_a_process_that_is_lost_while_it_claims_claims_nothing():
+    """A new coordinator lets claims wait for a moment; who is gone by then does not hold inputs for ever."""
+    account = Account(1)
+    here = Coordinator(account.leader.limiter, account.leader.inputs.own, written, account.leader.budget)
+    peer = here.join(lambda message: None)
+    peer.receive({"do": "claim", "id": 1, "keys": KEYS[0].hex()})
+    await turns()
+    peer.lost()
+    here.opened.set()
+    await turns()
+    assert not (await account.leader.inputs.claim(KEYS[:1], stored=True)).others
+
+
+@in_loop
 async def test_what_other_programs_used_reaches_all_processes():
     """The account's meter as one process read it counts for all: the coordinator keeps the largest reading."""
     account = Account(2)
@@ -200,6 +255,16 @@ async def test_another_process_takes_the_lead():
 
 
 @in_loop
+async def test_what_is_reported_again_may_end_at_once():
+    """A new coordinator may read in one turn of the loop that a process has an input in flight, and that it is done."""
+    account = Account(1)
+    peer = account.peers[account.followers[0]]
+    peer.receive({"do": "claimed", "id": 7, "keys": KEYS[0].hex()})
+    peer.receive({"do": "complete", "claim": 7, "stored": False})
+    assert (await account.leader.inputs.claim(KEYS[:1], stored=True)).in_flight.keys == KEYS[:1]
+
+
+@in_loop
 async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
     """Both messages may be read in one turn of the loop; the claiming process still learns that the input is stored."""
     participant = Participant(written, lambda keys: [])
@@ -211,3 +276,40 @@ async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
     participant.receive({"done": 7})
     in_flight = (await claiming).others[KEYS[0]]
     await asyncio.wait_for(in_flight.done, 1.0)
+
+
+def test_closing_ends_what_waits_for_a_leader(tmp_path: Path) -> None:
+    """A session that is closed before its process leads or follows leaves no run that waits for ever."""
+
+    async def main() -> None:
+        participant = Participant(written, lambda keys: [])
+        election = Election(participant, tmp_path / "s.sqlite", "account")
+        silent = lock(election._lock_path)  # of a process that does not answer
+        assert silent is not None
+        ready = asyncio.ensure_future(election.ready())
+        await asyncio.sleep(0.05)
+        await election.close()
+        await ready
+        await asyncio.wait_for(participant.inputs.join(), 1.0)
+        silent.close()
+
+    asyncio.run(main())
+
+
+def test_a_leader_that_leaves_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is closed while its process lives on lets the others elect another leader, not wait in silence."""
+    monkeypatch.setattr(module, "GRACE", 0.0)
+
+    async def main() -> None:
+        first, second = (Participant(written, lambda keys: []) for _ in range(2))
+        leader, follower = (Election(each, tmp_path / "s.sqlite", "account") for each in (first, second))
+        await leader.ready()
+        await follower.ready()
+        assert (first.role, second.role) == ("leads", "follows")
+        await leader.close()
+        async with asyncio.timeout(2.0):
+            while second.role != "leads":
+                await asyncio.sleep(0.01)
+        await follower.close()
+
+    asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -16,6 +17,8 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine.account.election import Election
+from cfai_nb._engine.account.participant import Participant
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
 from cfai_nb._engine.store.store import Store
@@ -71,6 +74,22 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_is_paid(tmp_path: P
     assert cf.ledger()["requests"].sum() == 1, "the money is in the book all the same"
     cf.connect(emulator, store=tmp_path / "another.sqlite")
     assert words(3).cfai.embed().notna().all()
+
+
+def test_without_a_store_no_other_process_is_asked(tmp_path: Path) -> None:
+    """Processes share limits beside their store: where it cannot be opened, cache=False sends without them."""
+    _below_a_file(place := tmp_path / "below" / "s.sqlite")
+    with running(rate=None) as server, cf.connect(base_url=server.url, account_id="a" * 32, api_token="x", store=place):
+        assert words(3).cfai.embed(cache=False).notna().all()
+
+
+def test_where_there_can_be_no_lock_a_process_works_by_itself(tmp_path: Path) -> None:
+    """A disk that cannot hold the lock is no reason to send nothing; the warning says what is not shared."""
+    participant = Participant(asyncio.Event().wait, lambda keys: [])
+    election = Election(participant, tmp_path / "none" / "s.sqlite", "account")
+    with pytest.warns(cf.CfaiWarning, match=r"cannot agree .* share no limit"):
+        asyncio.run(election.ready())
+    assert participant.role == "leads"
 
 
 def _small_disk(monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:

@@ -326,6 +326,7 @@ def test_the_notebooks_own_loop(kernel: Kernel, tmp_path: Path) -> None:
         kernel.run("one = await (rows[:4] + 'a').cfai.classify.aio(labels)")
         kernel.run("session.close(); two = (rows[:4] + 'b').cfai.classify(labels)")
         assert kernel.value("bool(one.notna().all() and two.notna().all())") == "True"
+        assert kernel.value("len(list(cf.stream('Say hello.'))) > 1") == "True"
         emulator.clear()
         cell = kernel.begin("rows.cfai.classify(labels)")
         until(lambda: emulator.requests >= 8)

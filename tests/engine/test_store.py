@@ -739,7 +739,9 @@ def test_writes_after_closing_are_not_lost(path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
-def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: Path, replaced: bool) -> None:
+def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(
+    path: Path, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Answers are not lost in a deleted file: they wait, and are written into the next file at the path."""
     store = sharing.shared(path)
     store.put([key(1)], ["old"], [charge(1.0)])
@@ -751,8 +753,10 @@ def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: P
     store.put([key(2)], ["new"], [charge(2.0)])
     store.flush()
     assert ("another file was put" if replaced else "deleted") in str(store.writer.trouble("r"))
+    monkeypatch.setattr(writer_module, "BACKLOG", 0)
     after = sharing.shared(path)
     assert after is not store
+    assert not store.writer.full, "a run that still has it would wait for ever"
     store.put([key(3)], ["late"], [charge(3.0)])
     after.flush()
     assert recall(after, [1, 2, 3]) == [None, "new", "late"]
@@ -772,3 +776,57 @@ def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch:
     assert len(store.charges()) == 10
     assert store.writer.take_failure("r") is not None
     assert sum(len(job.charges) for job in store.close(seconds=0.0)) == 10
+
+
+def test_a_job_that_comes_while_the_thread_ends_is_written_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends the writer's thread; a job that comes before its last step starts one other thread, not two."""
+    done: list[int] = []
+    resume = threading.Event()
+
+    class Closing:
+        def __init__(self, inner: sqlite3.Connection) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def close(self) -> None:
+            self.inner.close()
+            if not done:
+                done.append(0)
+                store.writer.put(Job(lambda connection: done.append(1) or resume.wait(5)))
+
+    open_file = writer_module.open_file
+    monkeypatch.setattr(writer_module, "open_file", lambda path: Closing(open_file(path)))
+    store = Store(path)
+    store.charge([charge()])
+    store.flush()
+    first = store.writer._thread
+    assert first is not None
+    store.writer.close(5.0)
+    first.join()
+    store.writer.put(Job(lambda connection: done.append(2)))
+    time.sleep(0.1)  # a third thread would take both jobs in the meantime
+    resume.set()
+    for each in threading.enumerate():
+        if each.name == "cfai-nb-store":
+            each.join(5)
+    assert done == [0, 1, 2]
+
+
+def test_work_that_is_handed_over_while_it_is_written_is_written_once(path: Path) -> None:
+    """The former writer takes back what it has not committed yet."""
+    began, resume = threading.Event(), threading.Event()
+
+    def write(connection: sqlite3.Connection) -> None:
+        if not began.is_set():
+            began.set()
+            resume.wait(5)
+        store_module._enter(connection, [charge()])
+
+    with contextlib.closing(Store(path)) as former, contextlib.closing(Store(path)) as store:
+        former.writer.put(Job(write))
+        began.wait(5)
+        former.writer.hand_over(store.writer)
+        resume.set()
+        assert len(store.charges()) == 1

@@ -210,6 +210,13 @@ def test_columns_are_chosen_by_what_they_hold() -> None:
     assert "3 more columns hidden (n5, vector, long); choose with columns=" in frame.cfai.preview().fragment()
 
 
+def test_shares_have_bars() -> None:
+    """A score of 0 to 1 is drawn as a bar beside its number, also where a file holds it in single precision."""
+    frame = pd.DataFrame({"score": np.array([0.5, 2.0], dtype="f4"), "p__a": [0.25, None], "other": [0.5, 0.5]})
+    page = frame.cfai.preview().fragment()
+    assert page.count('class="cfai-bar"') == 2
+
+
 def test_boxes_are_drawn_on_the_picture_of_their_row() -> None:
     """A column of `detect` shows the only picture of its row with the boxes, and their labels in words."""
     sides = {"ymin": 10, "xmax": 60, "ymax": 40}

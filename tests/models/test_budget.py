@@ -260,7 +260,7 @@ def test_reserving_and_settling_add_up() -> None:
         budget = Budget(10.0, "ten")
         bills, held = 0.0, []
         for most in rng.uniform(0.01, 0.3, 200):
-            reserved = budget.reserve(Cost(float(most)), "m")
+            reserved = budget._take(float(most))
             if reserved is not None:
                 held.append(reserved)
             if held and rng.random() < 0.6:
@@ -387,9 +387,9 @@ def test_an_odd_bill_leaves_the_budget_a_limit() -> None:
     """What is not a number counts as what was reserved; no bill makes a budget larger."""
     for odd in (float("nan"), float("inf"), -float("inf")):
         budget = Budget(10.0, "ten")
-        budget.settle(budget.reserve(Cost(4.0), "m") or 0.0, odd)
+        budget.settle(budget._take(4.0) or 0.0, odd)
         assert budget.left == 6.0
-    budget.settle(budget.reserve(Cost(4.0), "m") or 0.0, -100.0)
+    budget.settle(budget._take(4.0) or 0.0, -100.0)
     assert budget.left == 6.0
 
 

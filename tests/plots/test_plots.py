@@ -725,7 +725,7 @@ def test_models_are_drawn_with_their_front() -> None:
 def test_models_without_answers_or_columns() -> None:
     """An empty comparison is written in the middle; a frame of other things is refused."""
     assert texts_of(compare(models().astype({"accuracy": float}), ax=axes())) == ["no answers to compare"]
-    with pytest.raises(ValueError, match="agreement, usd_per_1k"):
+    with pytest.raises(ValueError, match="agreement, usd_per_1k, p50, on_front missing"):
         compare(pd.DataFrame({"price": []}), ax=axes())
 
 

@@ -177,7 +177,7 @@ def test_sessions_on_one_file_share_a_store(tmp_path: Path) -> None:
     assert sessions[0].store() is stores[0]
     for session in sessions:
         session.close()
-    assert not [place for place in sharing._shared if place[1].parent == tmp_path]
+    assert not [place for place in sharing._shared if place.parent == tmp_path]
 
 
 def counted() -> tuple[int, int, int]:

@@ -336,14 +336,17 @@ def test_the_command_lists_and_sends_nothing(capsys: pytest.CaptureFixture[str])
 def test_the_command_asks_before_it_charges(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Against an account it needs ``--yes``; a wrong emulator on a port gives exit code 1 and its differences."""
+    """Against an account it needs ``--yes``; a wrong emulator on a port gives exit code 1 and its differences.
+
+    The budget is the one that all processes share, though no run has begun.
+    """
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "a" * 32)
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "x" * 40)
     with running(rate=None, quirks={"string-codes"}) as there:
         given = ["conformance", "--base-url", there.url, "--only", "embed"]
         assert main(given) == 2
         assert "nothing was sent" in capsys.readouterr().err
-        assert main([*given, "--yes"]) == 1
+        assert main([*given, "--yes", "--budget", "free"]) == 1
     said = capsys.readouterr().out
     assert "DIFFERS  embed.refused" in said
     assert "code: expected 5006, got '5006'" in said

@@ -137,8 +137,9 @@ def test_gallery_picks_rows_and_gives_the_frame(frame: pd.DataFrame) -> None:
     assert made.picked["text"].tolist() == ["row number 3", "row number 29"]
     assert "2 picked" in words(made)
     assert words(made).count("✓ picked") == 1
-    with pytest.raises(traitlets.TraitError, match="there is no row 30"):
-        made.picks = (30,)
+    for picks, wrong in (((30,), 30), ((-1, 3), -1)):
+        with pytest.raises(traitlets.TraitError, match=f"there is no row {wrong}:"):
+            made.picks = picks
     every, none = made.box.children[1].children[0].children[1:]
     none.click()
     every.click()

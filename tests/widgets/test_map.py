@@ -17,8 +17,8 @@ import traitlets
 import cfai_nb as cf
 from cfai_nb.markup import line
 from cfai_nb.widgets import progress
-from cfai_nb.widgets.map import Map
-from cfai_nb.widgets.map.still import shade, titles
+from cfai_nb.widgets.map import Map, state
+from cfai_nb.widgets.map.still import shade, shading_of, titles
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -206,13 +206,22 @@ def test_columns_are_checked_before_anything_is_paid_for(on: str, options: Any, 
 
 
 def test_clusters_color_the_map() -> None:
-    """Groups become a column, named by their words; undo takes it back."""
+    """Groups become a column, named by their words; undo takes back both."""
     m = made()
     assert m.cluster(2).tolist() == [0, 0, 0, 1, 1, pd.NA]
     assert m.color == "cluster"
-    assert shade(m.frame["cluster"], m.value_names("cluster")).labels.cat.categories[0].startswith("0: parcel")
+    two = shading_of(m).labels.cat.categories
+    assert two[0].startswith("0: parcel")
+    m.cluster(3)
+    m.undo()
+    assert shading_of(m).labels.cat.categories.tolist() == two.tolist()
     m.undo()
     assert "cluster" not in m.frame
+    m = made(points(cluster=[0, 1, 0, 1, 0, 1]))
+    m.cluster(2)
+    m.undo()
+    m.color = "cluster"
+    assert shading_of(m).labels.cat.categories.tolist() == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +296,9 @@ def test_without_jupyter_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_live_form() -> None:
     """The widget follows the map, and the map the widget; refusals are said in it."""
     pytest.importorskip("jscatter")
-    m = made(points(Text=1, color=EVIL, x=HALF), hover=["Text", "color", "x"])
+    frame = points(Text=1, color=EVIL, x=HALF)
+    frame.iloc[3, 1] += " word" * 200 + " at its end"
+    m = made(frame, hover=["Text", "color", "x"])
     assert VIEW in m._repr_mimebundle_()
     chart = m._chart
     chart.write.click()
@@ -302,6 +313,9 @@ def test_the_live_form() -> None:
     assert "<script" not in chart.message.value + chart.head.value
     assert dict(zip(chart._names, chart.by.options, strict=True))["label"] == chart.by.options[chart.by.index]
     assert list(chart.scatter.color()["map"])
+    chart.sought.value = "AT ITS END"  # beyond what is shown of it
+    assert m.selection == (3,)
+    assert "1 row with “AT ITS END”" in chart.message.value
     m.select("a")
     assert chart.scatter.selection().tolist() == [0, 1]
     assert "<b>2</b> of 5 rows selected" in chart.head.value
@@ -314,7 +328,7 @@ def test_the_live_form() -> None:
     chart.canvas.send = lambda message: sent.append(message)  # a hover asks the kernel for its text
     sent: list[Any] = []
     chart.canvas._handle_tooltip({"index": 3, "preview": "text", "properties": chart.canvas.tooltip_properties[1:]})
-    assert sent[0]["preview"] == "refund card"
+    assert sent[0]["preview"].startswith("refund card word")
     assert list(sent[0]["properties"].values()) == ["1", line(EVIL, 120), "half ?"]
     m.close()
     m.select("b")
@@ -330,7 +344,7 @@ def test_separate_groups_have_their_names_on_the_map() -> None:
     assert chart.canvas.label_placement is not None
     assert chart.data["name on the map"].tolist() == ["ship"] * 3 + ["pay"] * 2
     m.cluster(2)
-    assert set(chart.data["name on the map"]) == set(m.value_names("cluster").values())
+    assert set(chart.data["name on the map"]) == set(m.value_names["cluster"].values())
     m.frame["odd"] = ["a", "b", "a", "a", "b", "a"]
     for color in ("odd", None):
         m.color = color
@@ -364,6 +378,34 @@ def test_a_layout_and_a_view_are_kept() -> None:
     m._repr_mimebundle_()
     m._chart.canvas.camera_view = view = [2.0, *[0.0] * 14, 1.0]
     assert list(m.view) == view
+
+
+def test_the_same_cell_run_again_shows_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels, names of clusters, selection and the part in sight are there again."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(state, "kept_work", lambda *place: work)
+    m = made()
+    m.select("a")
+    m.label("one")
+    m.cluster(2)
+    m.view = [2.0]
+    again = made()
+    assert (again.selection, again.color, again.view) == (m.selection, "cluster", [2.0])
+    assert again.value_names == m.value_names
+    pd.testing.assert_frame_equal(again.frame, m.frame)
+
+
+def test_neighbors_are_the_nearest_others() -> None:
+    """Rows of equal vectors are neighbors of one another and not of themselves, however many there are."""
+    frame = pd.DataFrame({"v": [[1.0, 0.0, 0.0]] * 4 + [[0.0, 1.0, 0.0], [0.0, 1.0, 0.1]]})
+    m = cf.on(frame).map("v", method="pca", progress=False)
+    near = m.nearest(np.arange(6), 2)
+    assert near.shape == (6, 2)
+    assert all(row not in found for row, found in enumerate(near.tolist()))
+    assert set(near[:4].ravel().tolist()) <= {0, 1, 2, 3}
+    assert [near[4, 0], near[5, 0]] == [5, 4]
+    assert m.nearest(np.arange(6), 99).shape == (6, 5)
+    assert m.nearest(np.arange(6), 0).shape == (6, 0)
 
 
 def test_pictures_on_hover() -> None:

@@ -120,6 +120,8 @@ DRAFTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "{text}", "schema": Verdict}, "generate"),
     ({"prompt": "{text}", "labels": "bill: money\nship", "instructions": "Which?"}, "classify"),
     ({"prompt": "{text} {n}", "labels": ["a", "b"], "model": "clef-flash"}, "classify"),
+    ({"prompt": "{text}", "labels": pd.Series(["a", "b"])}, "classify"),
+    ({"prompt": "{text}", "labels": pd.Series(["a", "b", "a"]).unique()}, "classify"),
     ({"prompt": "{text}", "questions": "m: Late?\nt: a | b\ns: low < high: How much?"}, "ask"),
     (
         {"prompt": "{text}", "questions": {"t": cf.choice("a", **{"not ok": "bad"}), "y": cf.yes_no("?", yes="j")}},
@@ -154,6 +156,9 @@ def test_a_series_needs_no_column(df: pd.DataFrame) -> None:
     assert s.code == "s.cfai.classify(['a', 'b'])"
     s.run()
     assert s.results["state"].tolist() == ["answered"]
+    s.truth = "text"
+    assert s.panel.truth.label == "text"
+    assert "right 0 of 1" in s.page()
 
 
 def test_apply_is_the_code_on_all_rows(p: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +290,13 @@ def test_rows_can_be_chosen(df: pd.DataFrame) -> None:
     assert p.results["state"].tolist() == ["no text", "answered"]
     with pytest.raises(ValueError, match="no row 99"):
         p.try_rows(99)
+    for prompt in ("text", "Draw {text}", "{n}: {text}"):
+        assert df.cfai.playground(prompt, n=2).rows.index.tolist() == [10, 12]
+    for prompt in ("Draw {txt}", "Draw {"):  # not yet a prompt
+        assert df.cfai.playground(prompt, n=2).rows.index.tolist() == [10, 11]
+    with pytest.raises(ValueError, match="wait=False needs an event loop"):
+        p.run(wait=False)
+    assert not p.running
 
 
 def test_a_failed_row_keeps_its_place(df: pd.DataFrame) -> None:
@@ -311,6 +323,7 @@ def test_lines_and_values_are_one() -> None:
     ):
         assert text_forms.write(what, text_forms.read(what, text)) == text
     assert text_forms.write("schema", Verdict) is None
+    assert text_forms.write("labels", 5) is None
     assert text_forms.write("questions", {"a": cf.yes_no("?", yes="j")}) is None
     with pytest.raises(ValueError, match="Did you mean int"):
         text_forms.read("schema", "a: intt")
@@ -415,6 +428,59 @@ def test_all_rows_in_the_background(df: pd.DataFrame) -> None:
 
     with cf.connect(cf.emulator.Emulator(rate=None, latency=0.05), store=False):
         asyncio.run(scenario())
+
+
+def test_all_rows_in_the_background_are_a_run_like_any(df: pd.DataFrame) -> None:
+    """What it says of ``cf.last_run()`` is about this run, and those who listen hear of it to its end."""
+    events: list[Any] = []
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=1)
+        p.panel.price.click()
+        with cf.listen(events.append):
+            p.panel.apply.click()
+            await asyncio.wait_for(p.panel.full_run._watcher, 20)
+        assert "1 of 4 rows failed and are missing" in p.panel.message.value
+        assert "cf.last_run().failures lists them" in p.panel.message.value
+        assert len(cf.last_run().failures) == p.result.isna().sum() - 1 == 1
+
+    with cf.connect(cf.emulator.Emulator(rate=None, faults=["length"]), store=False):
+        asyncio.run(scenario())
+    assert [event.finished for event in events].count(True) == 1
+    assert events[-1].finished
+
+
+def test_a_listener_that_raises_ends_a_run_in_the_background(df: pd.DataFrame) -> None:
+    """Its error is shown, nothing more is sent, and the next run can begin."""
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=3)
+        p.panel.price.click()
+        with cf.listen(lambda event: 1 / 0):
+            p.panel.run.click()
+            await asyncio.wait_for(p._watcher, 20)
+            assert p.problem == "ZeroDivisionError: division by zero"
+            p.panel.apply.click()
+            await asyncio.wait_for(p.panel.full_run._watcher, 20)
+            assert "division by zero" in p.panel.message.value
+        assert not p.running
+        assert not p.panel.full_run.busy
+        p.run(again=True)
+        assert set(p.results["state"]) == {"answered"}
+
+    with cf.connect(cf.emulator.Emulator(rate=None, latency=0.3), store=False):
+        asyncio.run(scenario())
+
+
+def test_rows_of_one_label_are_compared_with_themselves(df: pd.DataFrame) -> None:
+    """Changes are marked since the answer of this row before, also where labels repeat."""
+    p = df.set_axis([7, 7, 7, 7]).cfai.playground("text", n=3)
+    p.run()
+    p.prompt = "Say: {text}"
+    p.run()
+    _, _, body = p.page().partition("<tbody>")
+    assert "Say" in p.page()
+    assert "<ins>" not in body
 
 
 def test_answers_are_heard_while_written(df: pd.DataFrame) -> None:

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter
-from .in_flight import InFlight, InputsInFlight
+from ..stopping import in_background
+from .in_flight import Claim, InFlight, InputsInFlight
 
 #: A message between two processes: JSON with text, numbers and lists.
 Message: TypeAlias = Mapping[str, Any]
@@ -45,15 +46,9 @@ def unpacked(text: str) -> list[bytes]:
 class Coordinator:
     """What all processes of an account share.
 
-    Parameters
-    ----------
-    limiter : callable
-        (model id, name of its group, requests a minute or None, whether another server) -> Limiter.
-    inputs : InputsInFlight
-    written : callable
-        Waits until the store has committed what this process handed to it.
-    budget : callable
-        (name, Neurons, words for them) -> Budget that all processes share; the first process sets its limit.
+    ``limiter`` takes model id, name of its group, requests a minute or None, and whether another server has it.
+    ``written`` waits until the store has committed what this process handed to it.  ``budget`` takes a name, Neurons
+    and words for them, and returns the one that all processes share; the first process sets its limit.
     """
 
     def __init__(
@@ -65,7 +60,6 @@ class Coordinator:
         self.peers: set[Peer] = set()
         self.numbers: dict[InFlight, int] = {}  # of what is in flight and a peer waits for
         self.count = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, send: Send) -> Peer:
         """Add a process; ``send`` sends it a message."""
@@ -77,13 +71,6 @@ class Coordinator:
         """Drop all peers."""
         for peer in tuple(self.peers):
             peer.lost()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task, and keep it until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 class Peer:
@@ -107,11 +94,17 @@ class Peer:
             case "end":
                 self._end(message)
             case "claim":
-                self._here.start(self._claim(message))
+                self._wait(message["id"], self._claim(message))
+            case "claimed":  # under an earlier coordinator
+                self._claimed(message)
             case "complete":
                 self._complete(int(message["claim"]), stored=bool(message["stored"]))
             case "hold":
                 self._wait(message["id"], self._hold(message))
+            case "held":  # under an earlier coordinator
+                budget, held = self._budget(message), float(message["neurons"])
+                budget.take_over(held)
+                self._reserved[message["id"]] = budget, held
             case "settle":
                 budget, held = self._reserved.pop(message["hold"])
                 budget.settle(held, message["neurons"])
@@ -182,7 +175,7 @@ class Peer:
         limiter.rate.assume(int(used), float(oldest), time.monotonic())
 
     def _wait(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        self._asked[number] = task = self._here.start(work)
+        self._asked[number] = task = in_background(work)
         task.add_done_callback(lambda task: self._asked.pop(number, None))
         self._schedule_beat()
 
@@ -204,23 +197,26 @@ class Peer:
 
     async def _claim(self, message: Message) -> None:
         """Claim inputs; reply which are in flight elsewhere, and which were stored since the process looked."""
-        if not message["held"]:  # inputs that it held before are claimed at once
-            await self._here.opened.wait()
-        keys = unpacked(message["keys"])
-        in_flight, others, late = self._here.inputs.claim(keys, stored=True)
-        in_flight.elsewhere = True
-        self._claims[message["id"]] = in_flight
-        stored = [at for at, key in enumerate(keys) if key in set(late)]
+        await self._here.opened.wait()
+        _, others, late = self._claimed(message)
+        keys, known = unpacked(message["keys"]), set(late)
+        stored = [at for at, key in enumerate(keys) if key in known]
         elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
         if stored:
             await self._here.written()
         self._send({"id": message["id"], "stored": stored, "others": elsewhere})
 
+    def _claimed(self, message: Message) -> Claim:
+        claim = self._here.inputs.claim(unpacked(message["keys"]), stored=True)
+        claim.in_flight.elsewhere = True
+        self._claims[message["id"]] = claim.in_flight
+        return claim
+
     def _number(self, in_flight: InFlight) -> int:
         """Return the number of what a process waits for; it gets a message once the answers are stored."""
         if (number := self._here.numbers.get(in_flight)) is None:
             number = self._here.numbers[in_flight] = next(self._here.count)
-        self._here.start(self._watch(in_flight, number))
+        in_background(self._watch(in_flight, number))
         return number
 
     async def _watch(self, in_flight: InFlight, number: int) -> None:
@@ -235,10 +231,16 @@ class Peer:
 
     # -- budget --------------------------------------------------------------------------------------------------------
 
-    async def _hold(self, message: Message) -> None:
+    def _budget(self, message: Message) -> Budget:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
-        # A process may read the account's meter itself; the most that one of them saw of other programs counts.
+        # A process may have read the account's meter itself, or know more of what was spent under an earlier
+        # coordinator; the most that one of them saw counts.
         budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        budget.spent = max(budget.spent, float(message["spent"]))
+        return budget
+
+    async def _hold(self, message: Message) -> None:
+        budget = self._budget(message)
         if budget.refresh is not None:
             await budget.refresh(budget, lambda: True)
         held = await budget.hold(Cost(float(message["neurons"]), False), "")

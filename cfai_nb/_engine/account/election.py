@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import CfaiWarning
+from ...errors import CfaiWarning, StoreError
 from ..store.tables import Lock, lock
 from .coordinator import Coordinator, Message
 from .participant import Participant
@@ -37,13 +37,7 @@ _LONGEST = 2**22
 class Election:
     """Leads, or follows the leader; a lost leader is replaced.
 
-    Parameters
-    ----------
-    participant : Participant
-    store : Path
-        The store that the processes share.
-    account : str
-        The account and the address of the service; the processes share its limits.
+    The processes share a store, and the limits of an account, which is named with the address of the service.
     """
 
     def __init__(self, participant: Participant, store: Path, account: str) -> None:
@@ -54,7 +48,8 @@ class Election:
         self._lock: Lock | None = None
         self._server: asyncio.Server | None = None
         self._coordinator: Coordinator | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._followers: set[asyncio.StreamWriter] = set()
+        self._writer: asyncio.StreamWriter | None = None  # to the leader
         self._reading: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._followed = self._closed = False
@@ -67,22 +62,30 @@ class Election:
             await asyncio.shield(self._starting)
 
     async def _elect(self) -> None:
+        try:
+            answered = await self._agreed()
+            why = "Another process uses the same store and does not answer"
+        except (OSError, StoreError) as error:
+            answered, why = False, f"The processes that use the same store cannot agree ({error})"
+        if not answered and not self._closed:
+            self.participant.lead()
+            warnings.warn(
+                f"{why}: this one works by itself, so the two share no limit, and may buy the same answer twice.",
+                CfaiWarning, stacklevel=2,
+            )  # fmt: skip
+
+    async def _agreed(self) -> bool:
+        """Lead or follow; return whether that was possible within a few seconds."""
         end = asyncio.get_running_loop().time() + PATIENCE
-        while not self._closed:
+        while not self._closed and asyncio.get_running_loop().time() <= end:
             self._lock = lock(self._lock_path)
             if self._lock is not None:
                 await self._lead()
-                return
+                return True
             if await self._follow():
-                return
-            if asyncio.get_running_loop().time() > end:
-                warnings.warn(
-                    "Another process uses the same store and does not answer: this one works by itself, so the two "
-                    "share no limit, and may buy the same answer twice.", CfaiWarning, stacklevel=2,
-                )  # fmt: skip
-                self.participant.lead()
-                return
+                return True
             await asyncio.sleep(PAUSE)
+        return False
 
     # -- leading -----------------------------------------------------------------------------------------------------
 
@@ -110,6 +113,7 @@ class Election:
             first = json.loads(await asyncio.wait_for(reader.readline(), 2.0))
             coordinator = self._coordinator
             if coordinator is not None and hmac.compare_digest(str(first["secret"]), secret):
+                self._followers.add(writer)
                 send = _sender(writer)
                 send({"do": "welcome"})
                 peer = coordinator.join(send)
@@ -117,6 +121,7 @@ class Election:
                     peer.receive(json.loads(line))
         if peer is not None:
             peer.lost()
+        self._followers.discard(writer)
         writer.close()
 
     # -- following ---------------------------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ class Election:
                         break
                     self.participant.receive(json.loads(line.result()))
                     line = asyncio.ensure_future(reader.readline())
-                elif self.participant.asks:
+                elif self.participant.asked:
                     break  # a living leader reports what an open question waits for
         line.cancel()
         writer.close()
@@ -162,7 +167,7 @@ class Election:
             await self.ready()
 
     async def close(self) -> None:
-        """Leave: give up the lead, or the connection to the leader."""
+        """Leave: give up the lead, or the connection to the leader; what still runs here ends without others."""
         self._closed = True
         if self._starting is not None and not self._starting.done():
             await self._starting
@@ -176,8 +181,11 @@ class Election:
             self._server.close()
         if self._coordinator is not None:
             self._coordinator.close()
+        for each in tuple(self._followers):  # they elect another leader when they notice it
+            each.close()
         if self._lock is not None:
             self._lock.close()
+        self.participant.lead()
 
 
 def _sender(writer: asyncio.StreamWriter) -> Callable[[Message], None]:

@@ -55,21 +55,11 @@ class InFlight:
 
 
 class Claim(NamedTuple):
-    """What a run may send, and what it waits for.
+    """What a run may send, and what it waits for."""
 
-    Attributes
-    ----------
-    in_flight : InFlight
-        The keys that this run may send.
-    others : dict of bytes to InFlight or None
-        Keys in flight for another run.  None: that run waits for this call, so following it would never end.
-    stored : list of bytes
-        Keys of answers that were stored after this run had looked.
-    """
-
-    in_flight: InFlight
-    others: dict[bytes, InFlight | None]
-    stored: list[bytes]
+    in_flight: InFlight  # the keys that this run may send
+    others: dict[bytes, InFlight | None]  # keys of another run; None: it waits for this call, and would wait for ever
+    stored: list[bytes]  # keys of answers that were stored after this run had looked
 
 
 class InputsInFlight:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Any, Literal, Protocol
 from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter, Outcome, Rate, Share
+from ..stopping import in_background
 from .coordinator import Message, Send, packed
 from .in_flight import Claim, InFlight, InputsInFlight
 
@@ -39,16 +41,8 @@ class Membership(Protocol):
 class Participant:
     """The limiters, inputs in flight and budgets that this process shares with others.
 
-    Parameters
-    ----------
-    written : callable
-        Waits until the store has committed what this process handed to it.
-    known : callable
-        Keys -> the ones that the store holds.
-
-    Attributes
-    ----------
-    role : {"leads", "follows", "between"}
+    ``written`` waits until the store has committed what this process handed to it; ``known`` returns which of some keys
+    the store holds.
     """
 
     def __init__(
@@ -61,11 +55,10 @@ class Participant:
         self._limiters: dict[str, SharedLimiter] = {}
         self._rates: dict[str, Rate] = {}
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self.asked: dict[int, asyncio.Future[Message]] = {}  # open questions, by number
         self.send: Send = lambda message: None  # to the coordinator
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._tasks: set[asyncio.Future[object]] = set()
+        self.settled = asyncio.Event()  # set while this process leads or follows
+        self.settled.set()
 
     def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
         """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
@@ -92,20 +85,22 @@ class Participant:
         self.send = send
         for limiter in self._limiters.values():
             limiter.resume()
+        for budget in self.budgets.values():
+            budget.resume()
         self.inputs.resume()
         self._become("follows")
 
     def _become(self, role: Literal["leads", "follows"]) -> None:
         self.role = role
-        self._settled.set()
+        self.settled.set()
         for limiter in self._limiters.values():
             limiter.go_on()
 
     def lost(self) -> None:
         """Note that the coordinator is gone: open questions are asked again once there is another."""
         self.role, self.send = "between", lambda message: None
-        self._settled.clear()
-        asked, self._asked = self._asked, {}
+        self.settled.clear()
+        asked, self.asked = self.asked, {}
         for future in asked.values():
             if not future.done():
                 future.set_exception(Lost())
@@ -121,31 +116,22 @@ class Participant:
         elif "turn" in message:
             if message["model"] is not None:
                 self._limiters[message["model"]].waits(message["turn"])
-        elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
+        elif (future := self.asked.pop(message["id"], None)) is not None and not future.done():
             future.set_result(message)
 
     def ask(self, **message: Any) -> tuple[int, asyncio.Future[Message]]:
         """Ask the coordinator; return the number of the question and its answer."""
         number = next(self._numbers)
-        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future = self.asked[number] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda future: future.cancelled() or future.exception())  # nothing may await it
         self.send({"id": number, **message})
         return number, future
 
-    @property
-    def asks(self) -> bool:
-        """Whether a question is open."""
-        return bool(self._asked)
-
-    async def settled(self) -> None:
-        """Wait until this process leads or follows."""
-        await self._settled.wait()
-
-    def later(self, work: Awaitable[object]) -> None:
-        """Do something in the background."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def report(self, **message: Any) -> int:
+        """Tell a new coordinator what is so already; return the number it knows it by."""
+        number = next(self._numbers)
+        self.send({"id": number, **message})
+        return number
 
 
 class SharedLimiter(Limiter):
@@ -167,7 +153,7 @@ class SharedLimiter(Limiter):
         elif self._here.role == "follows":
             for first in self._eligible()[self._wanted :]:
                 self._wanted += 1
-                self._here.later(self._ask_for_place(first))
+                in_background(self._ask_for_place(first))
 
     def _eligible(self) -> list[bool]:
         """Return, for each request that only waits for a place, whether it was refused before."""
@@ -252,16 +238,10 @@ class SharedLimiter(Limiter):
 
 
 class SharedInputs:
-    """The inputs in flight of all processes, and the runs that may want them.
-
-    Attributes
-    ----------
-    own : InputsInFlight
-        The ones known in this process; where it leads, these are all.
-    """
+    """The inputs in flight of all processes, and the runs that may want them."""
 
     def __init__(self, here: Participant) -> None:
-        self.own = InputsInFlight()
+        self.own = InputsInFlight()  # the ones known in this process; where it leads, these are all
         self._here = here
         self._far: dict[int, InFlight] = {}  # of other processes, by the coordinator's number
         self._claimed: dict[InFlight, int] = {}  # of ours that the coordinator knows
@@ -270,7 +250,7 @@ class SharedInputs:
     async def join(self) -> None:
         """Note that a run begins; it may look into the store afterwards."""
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._here.role == "leads":
                 break
             try:
@@ -293,14 +273,14 @@ class SharedInputs:
         not for runs inside a tool, so that two processes never wait for each other.
         """
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._look and stored:
                 self.own.completed.update(self._here.known(keys))
             claim = self.own.claim(keys, stored=stored)
             mine = claim.in_flight
             if self._here.role == "leads" or not stored or not mine.keys or mine.outer is not None:
                 return claim
-            number, answer = self._here.ask(do="claim", held=False, keys=packed(mine.keys))
+            number, answer = self._here.ask(do="claim", keys=packed(mine.keys))
             try:
                 given = await answer
             except Lost:
@@ -339,7 +319,7 @@ class SharedInputs:
         stored = bool(in_flight.cells)
         self.own.complete(in_flight)
         if (number := self._claimed.pop(in_flight, None)) is not None:
-            self._here.later(self._report(number, stored=stored))
+            in_background(self._report(number, stored=stored))
 
     async def _report(self, number: int, *, stored: bool) -> None:
         await self._here.written()
@@ -348,9 +328,9 @@ class SharedInputs:
     def resume(self) -> None:
         """Report the runs and the inputs in flight to a new coordinator, which cannot refuse them."""
         for _ in range(self.own.runs):
-            self._here.ask(do="join")
+            self._here.report(do="join")
         for in_flight in {in_flight for in_flight in self.own.by_key.values() if not in_flight.elsewhere}:
-            self._claimed[in_flight], _ = self._here.ask(do="claim", held=True, keys=packed(in_flight.keys))
+            self._claimed[in_flight] = self._here.report(do="claimed", keys=packed(in_flight.keys))
 
     def lost(self) -> None:
         """End what is in flight elsewhere; runs that wait for one look into the store, and claim again."""
@@ -370,15 +350,17 @@ class SharedBudget(Budget):
 
     async def hold(self, cost: Cost, model: str) -> float | None:
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
-            question = {"budget": self.name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
+            number, answer = self._here.ask(**self._described("hold", self.neurons_of(cost, model)))
             try:
-                number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
-                given = await answer
+                given = await asyncio.shield(answer)
             except Lost:
                 continue
+            except asyncio.CancelledError:
+                answer.add_done_callback(functools.partial(self._return, number))
+                raise
             self.spent, self.elsewhere = given["spent"], max(self.elsewhere, given["elsewhere"])
             held: float | None = given["held"]
             if held is not None:
@@ -386,6 +368,24 @@ class SharedBudget(Budget):
                 self.requests += 1
                 self._far[held].append(number)
             return held
+
+    def _described(self, do: str, neurons: float) -> dict[str, Any]:
+        """Return a message with what the coordinator needs to find its own budget."""
+        return {
+            "do": do, "neurons": neurons, "budget": self.name, "limit": self.limit, "label": self.label,
+            "spent": self.spent, "elsewhere": self.elsewhere,
+        }  # fmt: skip
+
+    def _return(self, number: int, answer: asyncio.Future[Message]) -> None:
+        """Give back a reservation that came after its request was cancelled."""
+        if answer.exception() is None and answer.result()["held"] is not None:
+            self._here.send({"do": "settle", "hold": number, "neurons": 0.0})
+
+    def resume(self) -> None:
+        """Report to a new coordinator what is reserved here, which it cannot refuse."""
+        for held, numbers in self._far.items():
+            for number in numbers:
+                self._here.send({"id": number, **self._described("held", held)})
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         super().settle(reserved, neurons)

@@ -6,21 +6,21 @@ share one ``Store``: ``shared`` opens it for the first session, and ``release`` 
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
+from .. import in_child
 from .store import Store
 from .writer import Job
 
-_shared: dict[tuple[int, Path], tuple[Store, int]] = {}  # with its number of users
-_left: dict[tuple[int, Path], Store] = {}  # closed before everything was written
+_shared: dict[Path, tuple[Store, int]] = {}  # with its number of users
+_left: dict[Path, Store] = {}  # closed before everything was written
 _sharing = threading.RLock()
 
 
 def shared(path: Path) -> Store:
     """Return the store of this file, opened if necessary; call ``release`` in the end."""
-    place = (os.getpid(), path.absolute())
+    place = path.absolute()
     with _sharing:
         store, users = _shared.get(place, (None, 0))
         former = _left.get(place)
@@ -37,7 +37,7 @@ def shared(path: Path) -> Store:
 
 def release(store: Store) -> list[Job]:
     """Give back a store; the last user closes it.  Return what could not be written."""
-    place = (os.getpid(), store.path.absolute())
+    place = store.path.absolute()
     with _sharing:
         held, users = _shared.get(place, (None, 0))
         if held is store and users > 1:
@@ -58,14 +58,17 @@ def release(store: Store) -> list[Job]:
 def release_all() -> list[tuple[Store, list[Job]]]:
     """Close every store of this process; return each with what could not be written."""
     with _sharing:
-        mine = [_shared.pop(place)[0] for place in list(_shared) if place[0] == os.getpid()]
+        mine = [store for store, _ in _shared.values()]
+        _shared.clear()
     return [(store, store.close()) for store in mine]
 
 
-def _after_fork() -> None:
-    global _sharing
-    _sharing = threading.RLock()  # a thread that is gone after the fork may have held it
+def _begin() -> object:
+    """Begin without a store, also in a forked process; return those there were before."""
+    global _shared, _left, _sharing
+    before = _shared, _left
+    _shared, _left, _sharing = {}, {}, threading.RLock()
+    return before
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+in_child(_begin)

@@ -35,13 +35,7 @@ class Turn:
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:
-    """Return the kind of these cells and their bytes.
-
-    Raises
-    ------
-    ValueError
-        A vector has values that are not finite, which float32 would change.
-    """
+    """Return the kind of these cells and their bytes; ValueError where a vector has values that are not finite."""
     if isinstance(cells, np.ndarray):
         values = np.ascontiguousarray(cells, dtype="<f4")
         if not np.isfinite(values).all():

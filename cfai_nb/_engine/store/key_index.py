@@ -118,16 +118,10 @@ class Sorted:
 
 
 class Index:
-    """Keys in memory, each with its record and slot; of equal keys the newest record counts.
-
-    Parameters
-    ----------
-    newest : int
-        The newest record that is indexed elsewhere.
-    """
+    """Keys in memory, each with its record and slot; of equal keys the newest record counts."""
 
     def __init__(self, newest: int = 0) -> None:
-        self.newest = newest
+        self.newest = newest  # the newest record that is indexed, here or elsewhere
         self._old, self._new = Sorted(), Sorted()
 
     def extend(self, rows: Sequence[tuple[int, bytes]]) -> None:
@@ -188,12 +182,7 @@ class Reader:
     def find(self, connection: sqlite3.Connection, joined: bytes, *, trust: bool = True) -> Places:
         """Return the place of each of the joined keys, -1 where it is unknown; within one read transaction.
 
-        Without ``trust``, all keys are read instead of the segments.
-
-        Raises
-        ------
-        IndexDamaged
-            The index is wrong and must be built again.
+        IndexDamaged is raised where the index must be built again.  Without ``trust``, all keys are read instead of it.
         """
         listed = _listed(connection) if trust else []
         if [each.id for each in listed] != [each.id for each in self._segments]:

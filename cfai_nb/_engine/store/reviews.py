@@ -23,34 +23,16 @@ _COLUMNS = "row, place, chance, population, state, label, note, time"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One row of a review.
+    """One row of a review."""
 
-    Attributes
-    ----------
-    row : bytes
-        The digest of its content.
-    place : int
-        In which order it is shown.
-    chance : float
-        With which probability it was drawn.
-    population : int
-        Of how many distinct rows.
-    state : str
-    label : JSON
-        What is right; None where the state is not ``"label"``.
-    note : str
-    time : float
-        Of the last key, in seconds since 1970; 0 for none.
-    """
-
-    row: bytes
-    place: int
-    chance: float
-    population: int
+    row: bytes  # the digest of its content
+    place: int  # in which order it is shown
+    chance: float  # with which probability it was drawn
+    population: int  # of how many distinct rows
     state: State = "open"
-    label: Json = None
+    label: Json = None  # what is right; None where the state is not "label"
     note: str = ""
-    time: float = 0.0
+    time: float = 0.0  # of the last key, in seconds since 1970; 0 for none
 
 
 def read_review(store: Store, name: str) -> tuple[list[Mark], int]:

@@ -44,40 +44,19 @@ _TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
 
 class Held(NamedTuple):
-    """The cells of one record that were looked up.
+    """The cells of one record that were looked up."""
 
-    Attributes
-    ----------
-    at : list of int
-        Positions among the keys.
-    cells : Cells or None
-        Their cells, in that order; None where the record is damaged.
-    neurons : float or None
-        What these cells had cost; None is unknown.
-    log : str or None
-        The gateway's log.
-    """
-
-    at: list[int]
-    cells: Cells | None
-    neurons: float | None = None
-    log: str | None = None
+    at: list[int]  # positions among the keys
+    cells: Cells | None  # in that order; None where the record is damaged
+    neurons: float | None = None  # what they had cost; None is unknown
+    log: str | None = None  # the gateway's
 
 
 class Store:
     """Answers by key, kept between kernels; safe for several processes at once.
 
-    Parameters
-    ----------
-    path : Path
-        The SQLite file; its folder is created if necessary.
-    limit : int
-        Bytes to keep.
-
-    Raises
-    ------
-    StoreError
-        The file cannot be read or written, is damaged, or was written by a later version.
+    The SQLite file and its folder are created if necessary; ``limit`` is how many bytes of answers are kept.
+    StoreError is raised where the file cannot be read or written, is damaged, or was written by a later version.
     """
 
     def __init__(self, path: Path, limit: int = SIZE_LIMIT) -> None:

@@ -113,13 +113,7 @@ def _make(path: Path) -> None:
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables, or upgrade those of an earlier version.
-
-    Raises
-    ------
-    StoreError
-        It has a later version, or is another program's file.
-    """
+    """Create the tables, or upgrade those of an earlier version; StoreError: a later one, or another program's file."""
     found = _version(connection)
     if found > VERSION:
         raise StoreError(
@@ -247,11 +241,16 @@ def lock(path: Path) -> Lock | None:
     """Take the one lock at this path, which lasts until it is closed or the process dies; None where another has it.
 
     SQLite's own lock: portable, not inherited by a fork, and different for two sessions of one process.
+    StoreError is raised where there can be no lock: a full disk, a folder that cannot be written.
     """
-    held = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    held = None
     try:
+        held = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         held.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error:
-        held.close()
-        return None
+    except sqlite3.Error as error:
+        if held is not None:
+            held.close()
+        if is_lock(error):
+            return None
+        raise explain(error, path) from error
     return held

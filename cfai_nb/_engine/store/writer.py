@@ -18,7 +18,7 @@ from typing import TypeAlias
 from ...errors import StoreError
 from ...models.ledger import Charge
 from .key_index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
-from .tables import VERSION, explain, is_lock, is_of_the_file, open_file, transaction
+from .tables import VERSION, Displaced, explain, is_lock, is_of_the_file, open_file, transaction
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
@@ -44,33 +44,16 @@ _NEVER = (
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Something to write.
-
-    Attributes
-    ----------
-    write : callable
-    size : int
-        Bytes of answers.
-    charges : sequence of Charge
-        Charges that it enters in the ledger.
-    owner : str
-        The run that its failure is reported to; by default the one that the charges belong to.
-    optional : bool
-        Whether it is dropped when it fails, since nothing is lost with it.
-    tried : bool
-        Whether an attempt failed; ``error`` says why, or is None while it waits for a lock.
-    records, keys : int
-        What it adds to the index.
-    """
+    """Something to write."""
 
     write: Write
-    size: int = 0
-    charges: Sequence[Charge] = ()
-    owner: str = ""
-    optional: bool = False
-    tried: bool = False
-    error: Exception | None = None
-    records: int = 0
+    size: int = 0  # bytes of answers
+    charges: Sequence[Charge] = ()  # that it enters in the ledger
+    owner: str = ""  # the run that its failure is reported to; by default the one that the charges belong to
+    optional: bool = False  # it is dropped when it fails, since nothing is lost with it
+    tried: bool = False  # an attempt failed
+    error: Exception | None = None  # why; None while it waits for a lock
+    records: int = 0  # what it adds to the index
     keys: int = 0
 
     def __post_init__(self) -> None:
@@ -85,22 +68,9 @@ class Writer:
     stay in memory until they are written or the writer is closed; beyond ``BACKLOG`` their answers are dropped, but
     never their charges.
 
-    Parameters
-    ----------
-    path : Path
-    check : callable
-        Called before each commit; raises if the file is no longer the one that was opened.
-    enter : callable
-        Writes charges: all that remains of a job if its answers cannot be written.
-    limit : int
-        Bytes of answers from which on the least recently used ones are evicted.
-
-    Attributes
-    ----------
-    waiting : int
-        Bytes of answers not yet committed.
-    committing : Lock
-        Held during a commit, until its jobs are off the list.
+    ``check`` is called before each commit, and raises if the file is no longer the one that was opened.  ``enter``
+    writes charges: all that remains of a job if its answers cannot be written.  ``limit`` is how many bytes of answers
+    are kept; beyond that the least recently used ones are evicted.
     """
 
     def __init__(
@@ -110,7 +80,7 @@ class Writer:
         self._path, self._check, self._enter, self._limit = path, check, enter, limit
         self._jobs: list[Job] = []
         self._condition = threading.Condition(threading.RLock())
-        self.committing = threading.Lock()
+        self.committing = threading.Lock()  # held during a commit, until its jobs are off the list
         self._thread: threading.Thread | None = None
         self._successor: Writer | None = None
         self._failing: dict[str, Exception] = {}
@@ -122,7 +92,7 @@ class Writer:
         self._held = -1  # bytes in the file; -1: not yet counted
         self._counted = 0  # of them when they were counted last
         self._tail = [0, 0]  # records and keys written since the index was last looked at
-        self.waiting = 0
+        self.waiting = 0  # bytes of answers not yet committed
 
     # -- called by other threads ---------------------------------------------------------------------------------
 
@@ -203,9 +173,9 @@ class Writer:
 
     def hand_over(self, successor: Writer) -> None:
         """Give everything that waits, now and later, to another writer."""
-        with self._condition:
+        with self.committing, self._condition:
             self._successor, self._closing, self._deadline = successor, True, 0.0
-            jobs, self._jobs = self._jobs, []
+            jobs, self._jobs, self.waiting = self._jobs, [], 0
             self._condition.notify_all()
         for job in jobs:
             job.tried, job.error = False, None
@@ -218,7 +188,8 @@ class Writer:
             self._write()
         finally:
             with self._condition:
-                self._thread = None  # the next job starts another
+                if self._thread is threading.current_thread():  # an error ended it; the next job starts another
+                    self._thread = None
                 self._condition.notify_all()
 
     def _write(self) -> None:
@@ -263,6 +234,8 @@ class Writer:
             for job in jobs:
                 job.write(connection)
             with self.committing:
+                if self._successor is not None:
+                    raise Displaced("another writer took over")
                 connection.execute("COMMIT")
                 self._settle(jobs)
         except BaseException:

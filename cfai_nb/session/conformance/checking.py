@@ -24,8 +24,7 @@ from ...tasks import Answer, Json, Request, reported
 from ..requests import RequestJob
 from ..session import Session, connect
 from .expectations import Difference, Observed, Statement, Verdict, scrubbed, shape, verdict
-from .statements import LEFT_OUT, TABLE
-from .store_statements import NAME
+from .statements import LEFT_OUT, NAME, TABLE
 
 #: Seconds for which a request is sent again while the service is busy or fails.
 _PATIENCE = 60.0
@@ -34,25 +33,14 @@ _HEADERS = ("content-type", "cf-ai-neurons", "cf-aig-cache-status", "cf-aig-log-
 
 @dataclass(slots=True)
 class Outcome:
-    """The outcome of one statement.
-
-    Attributes
-    ----------
-    verdict : {"holds", "differs", "closed", "not asked"}
-    differences : list of Difference
-    new, gone : list of str
-        Fields that the emulator does not have, and fields that only the emulator has.
-    why : str
-        Why it was not asked.
-    observed : Observed or None
-    """
+    """The outcome of one statement."""
 
     statement: Statement
     verdict: Verdict = "not asked"
     differences: list[Difference] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    why: str = ""
+    new: list[str] = field(default_factory=list)  # fields that the emulator does not have
+    gone: list[str] = field(default_factory=list)  # fields that only the emulator has
+    why: str = ""  # it was not asked
     neurons: float | None = None
     observed: Observed | None = None
 
@@ -90,17 +78,7 @@ class _Observer(Sender):
 
 
 class Check:
-    """One check of statements, for a ``RequestJob``.
-
-    Parameters
-    ----------
-    statements : list of Statement
-    budget : Budget or None
-
-    Attributes
-    ----------
-    outcomes : list of Outcome
-    """
+    """One check of statements, for a ``RequestJob``."""
 
     def __init__(self, statements: Sequence[Statement], budget: Budget | None = None) -> None:
         self.outcomes = [Outcome(each) for each in statements]
@@ -108,6 +86,7 @@ class Check:
 
     async def __call__(self, job: RequestJob[None]) -> None:
         """Ask one after the other, since some need what an earlier one made."""
+        await job.engine.ready()  # for the budget
         sender = _Observer(job.engine, lambda: job.stopped, _PATIENCE, job.pause)
         for outcome in self.outcomes:
             if job.stopped:
@@ -146,8 +125,7 @@ class Check:
 
 def _passing(status: int, statement: Statement) -> bool:
     """Whether a refusal is about the present state of the account or the service, and not about the statement."""
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    return (status in (408, 429) or status >= 500) and status not in wanted
+    return (status in (408, 429) or status >= 500) and status not in statement.statuses
 
 
 def _charge(engine: Engine, answer: Answer, statement: Statement, model: Model) -> Charge:
@@ -194,20 +172,11 @@ def emulated(statements: Sequence[Statement]) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of a check, to be shown or attached to an issue: no secret, no id of the account.
-
-    Parameters
-    ----------
-    outcomes : list of Outcome
-    target : str
-        What answered.
-    secrets : collection of str
-        Texts that must not be in it.
-    """
+    """The result of a check, to be shown or attached to an issue: no secret, no id of the account."""
 
     outcomes: Sequence[Outcome]
-    target: str
-    secrets: Collection[str] = field(default=(), repr=False)
+    target: str  # what answered
+    secrets: Collection[str] = field(default=(), repr=False)  # texts that must not be in it
 
     @property
     def counts(self) -> Mapping[Verdict, int]:
@@ -221,21 +190,21 @@ class Checked:
 
     def lines(self) -> list[str]:
         """Return in words which statements do not hold, which fields are new, and which statements were not checked."""
-        told = []
+        lines = []
         for each in self.outcomes:
             name = each.statement.name
             if each.verdict == "differs":
-                told.append(f"DIFFERS  {name}: {each.statement.says}")
-                told += [f"         {d.where}: expected {d.expected!r}, got {d.got!r}" for d in self._shown(each)]
+                lines.append(f"DIFFERS  {name}: {each.statement.says}")
+                lines += [f"         {d.where}: expected {d.expected!r}, got {d.got!r}" for d in self._shown(each)]
             elif each.verdict == "closed":
                 code = None if each.observed is None else each.observed.code
-                told.append(f"closed   {name}: not open to this account ({code})")
+                lines.append(f"closed   {name}: not open to this account ({code})")
             elif each.verdict == "not asked":
-                told.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
+                lines.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
             if each.new:
                 new = self._scrubbed(each.new[:8])
-                told.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
-        return told + self._left()
+                lines.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
+        return lines + self._left()
 
     def _left(self) -> list[str]:
         """Return in words what was created in the account and not deleted."""

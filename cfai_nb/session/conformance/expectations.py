@@ -1,7 +1,7 @@
 """One statement about the service: how it is written, and whether an answer agrees with it; plain functions and data.
 
-``statements`` and ``store_statements`` make their tables with a constructor for each kind of address, one line per
-statement; ``checking`` observes an answer and compares it with its statement.
+``statements`` makes its table with a constructor for each kind of address, one line per statement; ``checking``
+observes an answer and compares it with its statement.
 """
 
 from __future__ import annotations
@@ -39,48 +39,31 @@ _CLOSED_CODES = frozenset({2021, 3023, 3041, 5016, 5018, 5035, 10000})
 class Statement:
     """One statement: a request, and what must hold of its answer.
 
-    Attributes
-    ----------
-    name : str
-        Family and subject, such as ``"embed.shape"``; the part before the dot is what ``--only`` chooses.
-    says : str
-        The statement in words.
-    request : Request
-        Its path begins with a slash, below ``.../accounts/{id}``.
-    method : str
-    status : int or tuple of int
-        The HTTP status.
-    code : int or None
-        The code of the first error.
-    headers : mapping of str to expected
-        By lower-case name; "<none>": the header is absent.
-    body : mapping of str to expected
-        By path: ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``, ``names``,
-        ``spaced`` and ``ended``; bytes have ``mime``.
-    model : str
-        The model that is charged; empty: none.
-    uses : mapping of str to float
-        Its maximum usage, in the units of the price list.
-    writes : bool
-        Whether it creates or deletes something in the account, which is done only on request.
+    The paths of ``body`` are such as ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``,
+    ``names``, ``spaced`` and ``ended``; bytes have ``mime``.
     """
 
-    name: str
-    says: str
-    request: Request
+    name: str  # family and subject, such as "embed.shape"; the part before the dot is what --only chooses
+    says: str  # the statement in words
+    request: Request  # its path begins with a slash, below .../accounts/{id}
     method: str = "POST"
     status: int | tuple[int, ...] = 200
-    code: int | None = None
-    headers: Mapping[str, Expected] = field(default_factory=dict)
-    body: Mapping[str, Expected] = field(default_factory=dict)
-    model: str = ""
-    uses: Mapping[str, float] = field(default_factory=dict)
-    writes: bool = False
+    code: int | None = None  # of the first error
+    headers: Mapping[str, Expected] = field(default_factory=dict)  # by lower-case name; "<none>": it is absent
+    body: Mapping[str, Expected] = field(default_factory=dict)  # by path
+    model: str = ""  # that is charged; empty: none
+    uses: Mapping[str, float] = field(default_factory=dict)  # its maximum usage, in the units of the price list
+    writes: bool = False  # it creates or deletes something in the account, which is done only on request
 
     @property
     def family(self) -> str:
         """The name by which ``--only`` selects it."""
         return self.name.partition(".")[0]
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """The statuses that fit it."""
+        return self.status if isinstance(self.status, tuple) else (self.status,)
 
 
 # -- how a statement is written ----------------------------------------------------------------------------------------
@@ -213,17 +196,16 @@ def verdict(statement: Statement, observed: Observed) -> tuple[Verdict, list[Dif
     """Compare an answer with a statement; "closed" if this account may not use the model or product."""
     found = differences(statement, observed)
     code = observed.code
-    told = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    if found and observed.status not in wanted and (told or observed.status in (401, 402, 403)):
+    closed = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
+    if found and observed.status not in statement.statuses and (closed or observed.status in (401, 402, 403)):
         return "closed", found
     return ("differs" if found else "holds"), found
 
 
 def differences(statement: Statement, observed: Observed) -> list[Difference]:
     """Return the differences between an answer and a statement."""
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    found = [] if observed.status in wanted else [Difference("status", list(wanted), observed.status)]
+    wanted = list(statement.statuses)
+    found = [] if observed.status in wanted else [Difference("status", wanted, observed.status)]
     if statement.code is not None and observed.code != statement.code:  # as a number: "5006" is not 5006
         found.append(Difference("code", statement.code, observed.code))
     for name, expected in statement.headers.items():

@@ -1,7 +1,8 @@
 """The table of the emulator's claims about the service, one statement per row.
 
 A row has a name, the statement in words, the request, and the expected status, code, headers and body (``expectations``
-has the notation).  Requests are as small as possible.  ``store_statements`` has the rows about Vectorize and AI Search.
+has the notation).  Requests are as small as possible.  Most rows about Vectorize and AI Search create something in the
+account, use it and delete it, in the order of the table.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from .expectations import (
     takes_form,
     v1,
 )
-from .store_statements import STORES
 
 BGE, M3, QWEN = "@cf/baai/bge-small-en-v1.5", "@cf/baai/bge-m3", "@cf/qwen/qwen3-embedding-0.6b"
 LLAMA, GLM, OSS = "@cf/meta/llama-3.2-3b-instruct", "@cf/zai-org/glm-4.7-flash", "@cf/openai/gpt-oss-20b"
@@ -290,4 +290,118 @@ _ADDRESSES = [
         {"model": BGE, "input": {"text": "one"}}, status=400, code=3003),
 ]  # fmt: skip
 
-TABLE: tuple[Statement, ...] = (*_EMBED, *_CHATS, *_DECISIONS, *_MEDIA, *_ADDRESSES, *STORES)
+#: The name of everything that they create, use and delete.
+NAME = "cfai-nb-conformance"
+_VECTORS, _SEARCH = "/vectorize/v2/indexes", "/ai-search/namespaces/default/instances"
+
+_STORES = [
+    asks("vectorize.unknown", "an index that is not there is 3000", "GET", f"{_VECTORS}/{NAME}-none", status=404,
+        code=3000, body={"success": False, "errors.0.message": "~^vectorize"}),
+    asks("vectorize.create", "an index has dimensions and a metric", "POST", _VECTORS,
+        {"name": NAME, "config": {"dimensions": 3, "metric": "cosine"}}, writes=True,
+        body={"result.name": NAME, "result.config.dimensions": 3, "result.created_on": "<text>"}),
+    asks("vectorize.taken", "a second index of the name is 3002", "POST", _VECTORS,
+        {"name": NAME, "config": {"dimensions": 3, "metric": "cosine"}}, writes=True, status=(400, 409), code=3002),
+    asks("vectorize.upsert", "a write answers with the id of its mutation", "POST", f"{_VECTORS}/{NAME}/upsert",
+        b'{"id": "a", "values": [1, 0, 0], "metadata": {"n": 1}}', content_type="application/x-ndjson", writes=True,
+        body={"result.mutationId": "<text>"}),
+    asks("vectorize.query", "a query answers with a count and matches", "POST", f"{_VECTORS}/{NAME}/query",
+        {"vector": [1, 0, 0], "topK": 1}, writes=True,
+        body={"result.count": "<number>", "result.matches": "<list>"}),
+    asks("vectorize.dimensions", "a query of other dimensions is 40006", "POST", f"{_VECTORS}/{NAME}/query",
+        {"vector": [1, 0]}, writes=True, status=400, code=40006),
+    asks("vectorize.many", "a topK of 1,000 is 40025", "POST", f"{_VECTORS}/{NAME}/query",
+        {"vector": [1, 0, 0], "topK": 1000}, writes=True, status=400, code=40025),
+    asks("vectorize.insert", "an insert answers as an upsert", "POST", f"{_VECTORS}/{NAME}/insert",
+        b'{"id": "b", "values": [0, 1, 0]}', content_type="application/x-ndjson", writes=True,
+        body={"result.mutationId": "<text>"}),
+    asks("vectorize.width", "a vector of other dimensions is 40012", "POST", f"{_VECTORS}/{NAME}/upsert",
+        b'{"id": "c", "values": [0, 1]}', content_type="application/x-ndjson", writes=True, status=400, code=40012),
+    asks("vectorize.long-id", "an id over 64 bytes is 40008", "POST", f"{_VECTORS}/{NAME}/upsert",
+        b'{"id": "' + b"x" * 65 + b'", "values": [0, 1, 0]}', content_type="application/x-ndjson", writes=True,
+        status=400, code=40008),
+    asks("vectorize.ids", "vectors are fetched by their ids as a list", "POST", f"{_VECTORS}/{NAME}/get_by_ids",
+        {"ids": ["a"]}, writes=True, body={"result": "<list>"}),
+    asks("vectorize.remove", "vectors are deleted by their ids", "POST", f"{_VECTORS}/{NAME}/delete_by_ids",
+        {"ids": ["b"]}, writes=True, body={"result.mutationId": "<text>"}),
+    asks("vectorize.list", "ids are listed in pages", "GET", f"{_VECTORS}/{NAME}/list", writes=True,
+        body={"result.vectors": "<list>", "result.isTruncated": "<boolean>"}),
+    asks("vectorize.property", "a property is made filterable", "POST", f"{_VECTORS}/{NAME}/metadata_index/create",
+        {"propertyName": "n", "indexType": "number"}, writes=True, body={"result.mutationId": "<text>"}),
+    asks("vectorize.properties", "filterable properties are listed with their types", "GET",
+        f"{_VECTORS}/{NAME}/metadata_index/list", writes=True, body={"result.metadataIndexes": "<list>"}),
+    asks("vectorize.no-property", "a property that is not filterable cannot be dropped: 40005", "POST",
+        f"{_VECTORS}/{NAME}/metadata_index/delete", {"propertyName": "none"}, writes=True, status=400, code=40005),
+    asks("vectorize.indexes", "indexes are listed", "GET", _VECTORS, body={"result": "<list>"}),
+    asks("vectorize.info", "the index says what it has processed", "GET", f"{_VECTORS}/{NAME}/info", writes=True,
+        body={"result.vectorCount": "<number>", "result.dimensions": 3}),
+    asks("vectorize.delete", "an index can be deleted", "DELETE", f"{_VECTORS}/{NAME}", writes=True,
+        body={"success": True}),
+    asks("ai-search.unknown", "an instance that is not there is 7002", "GET", f"{_SEARCH}/{NAME}-none", status=404,
+        code=7002, body={"errors.0.message": "~ai_search_not_found"}),
+    asks("ai-search.nowhere", "a namespace that is not there is 7063", "GET",
+        f"/ai-search/namespaces/{NAME}-none/instances", status=404, code=7063),
+    asks("ai-search.list", "instances of the default namespace are a list with pages", "GET", _SEARCH,
+        body={"result": "<list>", "result_info.total_count": "<number>"}),
+    asks("ai-search.create", "a new instance has indexes of vectors and of words", "POST", _SEARCH,
+        {"id": NAME, "custom_metadata": [{"field_name": "topic", "data_type": "text"},
+                                         {"field_name": "day", "data_type": "datetime"}]}, writes=True,
+        body={"result.id": NAME, "result.index_method.vector": True, "result.index_method.keyword": True,
+              "result.custom_metadata.0.field_name": "topic"}),
+    asks("ai-search.taken", "a second instance of the name is 7022", "POST", _SEARCH, {"id": NAME}, writes=True,
+        status=400, code=7022),
+    takes_form("ai-search.upload", "an upload that waits answers with its item", f"{_SEARCH}/{NAME}/items",
+          {"file": ("a.txt", b"A refund takes a week.", "text/plain"), "metadata": '{"topic": "returns"}',
+           "wait_for_completion": "true"}, writes=True,
+          body={"result.key": "a.txt", "result.status": ("completed", "running", "queued"), "result.id": "<text>"}),
+    takes_form("ai-search.again", "a second upload of a key is 7042", f"{_SEARCH}/{NAME}/items",
+          {"file": ("a.txt", b"A refund takes a day.", "text/plain")}, writes=True, status=409, code=7042),
+    takes_form("ai-search.no-file", "an upload without a file is 7055", f"{_SEARCH}/{NAME}/items",
+          {"metadata": "{}", "other": ("b.txt", b"x", "text/plain")}, writes=True, status=400, code=7055),
+    takes_form("ai-search.metadata", "metadata that is not an object is 7056", f"{_SEARCH}/{NAME}/items",
+          {"file": ("c.txt", b"x", "text/plain"), "metadata": "[1]"}, writes=True, status=400, code=7056),
+    takes_form("ai-search.type", "a file of an unknown type is 7060", f"{_SEARCH}/{NAME}/items",
+          {"file": ("a.exe", b"x", "application/octet-stream")}, writes=True, status=400, code=7060),
+    takes_form("ai-search.long-key", "a key of 129 characters is 7072", f"{_SEARCH}/{NAME}/items",
+          {"file": ("x" * 125 + ".txt", b"x", "text/plain")}, writes=True, status=400, code=7072),
+    takes_form("ai-search.large", "a text over 4 MiB is 7054", f"{_SEARCH}/{NAME}/items",
+          {"file": ("large.txt", b"x" * (4 * 2**20 + 1), "text/plain")}, writes=True, status=413, code=7054),
+    asks("ai-search.items", "items are a list with pages", "GET", f"{_SEARCH}/{NAME}/items", writes=True,
+        body={"result.0.key": "a.txt", "result_info.total_count": "<number>"}),
+    asks("ai-search.stats", "an instance counts its items by status", "GET", f"{_SEARCH}/{NAME}/stats", writes=True,
+        body={"result.completed": "<number>"}),
+    asks("ai-search.chunks", "chunks of an item that is not there are 7041", "GET",
+        f"{_SEARCH}/{NAME}/items/{NAME}/chunks", writes=True, status=404, code=7041),
+    asks("ai-search.download", "so is its file", "GET", f"{_SEARCH}/{NAME}/items/{NAME}/download", writes=True,
+        status=404, code=7041),
+    asks("ai-search.settings", "settings can be changed", "PUT", f"{_SEARCH}/{NAME}", {"max_num_results": 5},
+        writes=True, body={"result.max_num_results": 5}),
+    asks("ai-search.date", "a filter with a date that is none is 7057", "POST", f"{_SEARCH}/{NAME}/search",
+        {"query": "x", "ai_search_options": {"retrieval": {"filters": {"day": "no"}}}}, writes=True, status=400,
+        code=7057),
+    asks("ai-search.several", "a search over instances names the instance of each chunk", "POST",
+        "/ai-search/namespaces/default/search", {"query": "refund", "ai_search_options": {"instance_ids": [NAME]}},
+        writes=True, body={"result.chunks": "<list>"}),
+    asks("ai-search.namespaces", "namespaces are listed, default among them", "GET", "/ai-search/namespaces",
+        body={"result.*.name": "default"}),
+    asks("ai-search.namespace", "the default namespace can be read", "GET", "/ai-search/namespaces/default",
+        body={"result.name": "default"}),
+    asks("ai-search.no-item", "an item that is not there is 7041", "GET", f"{_SEARCH}/{NAME}/items/{NAME}", writes=True,
+        status=404, code=7041),
+    asks("ai-search.search", "a search answers with chunks", "POST", f"{_SEARCH}/{NAME}/search", {"query": "refund"},
+        writes=True, body={"result.chunks": "<list>", "result.search_query": ("<text>", "<null>")}),
+    asks("ai-search.no-query", "a search without a query is 7039", "POST", f"{_SEARCH}/{NAME}/search", {}, writes=True,
+        status=400, code=7039),
+    asks("ai-search.no-question", "a chat without a question is 7038", "POST", f"{_SEARCH}/{NAME}/chat/completions",
+        {"messages": []}, writes=True, status=400, code=7038),
+    asks("ai-search.filter", "a filter by a field that is not there is 7058", "POST", f"{_SEARCH}/{NAME}/search",
+        {"query": "x", "ai_search_options": {"retrieval": {"filters": {"none": 1}}}}, writes=True, status=400,
+        code=7058),
+    asks("ai-search.chat", "a question is answered in OpenAI's form, without an envelope, with its chunks", "POST",
+        f"{_SEARCH}/{NAME}/chat/completions", say("How long does a refund take?"), writes=True,
+        body={"choices": "<list>", "chunks": "<list>", "success": "!<boolean>"}),
+    asks("ai-search.delete", "an instance can be deleted", "DELETE", f"{_SEARCH}/{NAME}", writes=True,
+        body={"success": True}),
+]  # fmt: skip
+
+TABLE: tuple[Statement, ...] = (*_EMBED, *_CHATS, *_DECISIONS, *_MEDIA, *_ADDRESSES, *_STORES)

@@ -7,13 +7,14 @@ and otherwise a picture.  ``map_rows`` is the definition of the verb, which the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from IPython.display import Image
 
 from ... import vectors as space
 from ...errors import takes_options
@@ -31,10 +32,11 @@ from ..base import bundle
 from ..progress import patiently
 from .describe import Describe
 from .state import MapState
-from .still import page_data, picture, still
+from .still import figure_of, page_data, still, words
 
 __all__ = ["Map", "map_rows"]
 
+_image: Callable[..., Any] = Image  # IPython does not declare its types
 _INSTALL = "zoom and lasso need jupyter-scatter: pip install jupyter-scatter, then restart the kernel"
 _LIVE = "zoom and lasso: run the cell again"
 
@@ -77,13 +79,16 @@ class Map(MapState):
 
     def picture(self) -> Any:
         """Return the map as it is now as a PNG with a text alternative, for places without widgets."""
-        return picture(self)
+        from ...plots.axes import png
+
+        return _image(png(figure_of(self)), format="png", alt=words(self))
 
     @takes_options()
     def save(self, path: str | Path, *, title: str = "Map", n_neighbors: int = 8) -> Path:
         """Write the map as it is now as one page of HTML, to zoom, search and look at neighbors without a kernel.
 
-        The page loads nothing from elsewhere, and runs nothing that a cell holds.  It contains the text of every row.
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.  Of each row it contains the text, up
+        to 400 characters.
 
         Parameters
         ----------

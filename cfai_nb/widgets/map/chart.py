@@ -20,10 +20,11 @@ import pandas as pd
 
 from ...html import LIVE_SOUND, Renderer, plain
 from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
+from ...plots.axes import GREY
 from ..base import button, close, looks
 from .describe import Description
 from .state import NOTHING_SELECTED, MapState
-from .still import PLAIN, shade, titles, words
+from .still import PLAIN, shading_of, titles, words
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
@@ -36,7 +37,6 @@ _LINES = 6
 _DRAWN = 1.0
 _OPACITY = 0.85
 _MANY = 2_000
-_GRAY = "#B4B4B4"
 _NEAREST = 8
 #: Seconds the mouse must rest on a point before its row is read and decoded.
 _REST = 0.15
@@ -120,15 +120,16 @@ class Chart:
     # -- content ---------------------------------------------------------------------------------------------------
 
     def _previews(self) -> list[str]:
-        texts, index = self.state.texts, self.state.frame.index
-        return [line(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.state.rows]
+        state, index = self.state, self.state.frame.index
+        return [line(f"row {index[at]}" if state.texts is None else state.text_at(at)) for at in state.rows]
 
     def _cells(self) -> dict[str, list[str]]:
-        frame = self.state.frame
-        return {
-            title: [_short(cell) for cell in frame[name].iloc[self.state.rows].astype(object)]
-            for name, title in self._titles.items()
-        }
+        found = {}
+        for name, title in self._titles.items():
+            cells = self.state.frame[name].iloc[self.state.rows].astype(object)
+            # Bytes and vectors are named without reading all of them.
+            found[title] = [line(cell if isinstance(cell, str) else plain(cell), 120) for cell in cells]
+        return found
 
     def _build(self) -> None:
         self.head = ipywidgets.HTML()
@@ -179,13 +180,12 @@ class Chart:
         self.by.observe(self._choose_color, "value")
 
     def _recolor(self) -> None:
-        if self.state.color is None:
+        if (shading := shading_of(self.state)) is None:
             self.scatter.color(by=None, default=PLAIN)
             self.scatter.legend(False)
             self.scatter.label(by=None)
             return
-        shading = shade(self.state.frame[self.state.color], self.state.value_names(self.state.color))
-        groups, colors = shading.folded(_GRAY)
+        groups, colors = shading.folded(GREY)
         title = _free(shading.name, {*_TAKEN, *map(str.casefold, self._titles.values())})
         self.data[title] = pd.Categorical(np.asarray(groups)[self.state.rows], categories=groups.categories)
         self.scatter.color(by=title, map=colors, labeling={"variable": title})
@@ -214,24 +214,26 @@ class Chart:
         """Select the rows that hold a text: in their text, or in a column shown on hover."""
         wanted = text.strip().casefold()
         if wanted:
-            words = self.data[[_TEXT, *self._titles.values()]].agg(" ".join, axis=1).str.casefold()
-            self.state.selection = self.state.rows[words.str.contains(wanted, regex=False).to_numpy()].tolist()
+            held = self.data[[_TEXT, *self._titles.values()]].agg(" ".join, axis=1)
+            held += " " + pd.Series([self.state.text_at(at) for at in self.state.rows])  # those shown are cut
+            found = held.str.casefold().str.contains(wanted, regex=False)
+            self.state.selection = self.state.rows[found.to_numpy()].tolist()
             self._say(f"{counted(len(self.state.selection))} with “{line(text, 60)}”")
 
     def _select_nearest(self) -> None:
         if not self.state.selection:
             raise ValueError(NOTHING_SELECTED)
-        first = self.state.selection[0]
-        self.state.selection = (first, *self.state.neighbors_of(first, _NEAREST))
-        self._say(f"row {self.state.frame.index[first]} and the {_NEAREST} nearest by their vectors")
+        first, rows = self.state.selection[0], self.state.rows
+        near = rows[self.state.nearest(np.searchsorted(rows, [first]), _NEAREST)[0]]
+        self.state.selection = (first, *near.tolist())
+        self._say(f"row {self.state.frame.index[first]} and the {len(near)} nearest by their vectors")
 
     def _list(self) -> None:
         """List the first of the selected rows beside the map."""
         state, shown = self.state, []
         for at in state.selection[:_LISTED]:
-            text = (state.texts[at] if state.texts is not None else None) or ""
             name = f'<span class="cfai-soft">{escape(state.frame.index[at], 60)}</span>'
-            shown.append(f"<div>{name} {inline(text, 200)}</div>")
+            shown.append(f"<div>{name} {inline(state.text_at(at), 200)}</div>")
         if not shown:
             shown = [f"<div>{remark('Selected rows are listed here.')}</div>"]
         elif len(state.selection) > _LISTED:
@@ -296,17 +298,9 @@ class HoverPanel:
         name = f"row {self._state.frame.index[row]}"
         figures = []
         for column in self._state.media:
-            cell = column.cells.iloc[row]
-            made = renderer.cell(cell, f"{column.name}, {name}", names=column.names, files=column.files)
-            figures.append(figure(made, escape(column.name)))
-        text = (self._state.texts[row] if self._state.texts is not None else None) or ""
-        words = f"<b>{escape(name)}</b><br>{passage(text)}"
+            figures.append(figure(column.html(row, f"{column.name}, {name}", renderer), escape(column.name)))
+        words = f"<b>{escape(name)}</b><br>{passage(self._state.text_at(row))}"
         self.box.value = block("".join([*figures, words]), role="status")
-
-
-def _short(cell: Any) -> str:
-    """A cell in a few words; bytes and vectors are named without reading all of them."""
-    return line(cell if isinstance(cell, str) else plain(cell), 120)
 
 
 def _square(points: pd.DataFrame) -> list[tuple[float, float]]:

@@ -46,10 +46,11 @@ class MapState(traitlets.HasTraits):
         self._data = data.copy()
         self.frame = data.copy()
         self._matrix = matrix
-        self._names: dict[Hashable, Mapping[Hashable, str]] = {}
+        #: What is shown for the values of a column, where that differs from them.
+        self.value_names: dict[Hashable, Mapping[Hashable, str] | None] = {}
         self._first_color = color
-        #: What was written: the column, its cells before (None: it is new), and the color before.
-        self._past: list[tuple[Hashable, pd.Series[Any] | None, Hashable | None]] = []
+        #: What was written: the column, its cells (None: it is new) and their names before, and the color before.
+        self._past: list[tuple[Hashable, pd.Series[Any] | None, Mapping[Hashable, str] | None, Hashable | None]] = []
         columns = {name: html.named_columns(self._data, [name], files=session.files_folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.kind in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
@@ -65,17 +66,19 @@ class MapState(traitlets.HasTraits):
 
     def _restore(self) -> None:
         """Restore the labels and the selection that the last run of the cell left."""
-        selection, written = self._work.get("selection", ()), self._work.get("written", {})
-        self._names |= self._work.get("names", {})
-        for name, cells in written.items():
-            self._write(name, cells)
-        self.view, self.selection = self._work.get("view"), selection
+        left = dict(self._work)  # each change below takes its place
+        for name, (cells, names) in left.get("written", {}).items():
+            self._write(name, cells, names)
+        self.view, self.selection = left.get("view"), left.get("selection", ())
 
     @traitlets.observe("selection", "written", "view")
     def _keep(self, change: Any) -> None:
         self._work["selection"], self._work["view"] = self.selection, self.view
-        self._work["written"] = {name: self.frame[name] for name, _, _ in self._past}
-        self._work["names"] = self._names
+        self._work["written"] = {name: (self.frame[name], self.value_names.get(name)) for name, *_ in self._past}
+
+    def text_at(self, row: int) -> str:
+        """Return the text of a row, given by its position in the frame; empty where there is none."""
+        return (self.texts[row] or "") if self.texts is not None else ""
 
     # -- selection -------------------------------------------------------------------------------------------------
 
@@ -118,7 +121,9 @@ class MapState(traitlets.HasTraits):
     def _checked_selection(self, proposal: Any) -> tuple[int, ...]:
         wanted = np.unique(np.array(proposal["value"], dtype=np.int64))
         if len(off := np.setdiff1d(wanted, self.rows)):
-            raise traitlets.TraitError(f"row {off[0]} is not on the map (positions count from 0 to {len(self._data)})")
+            raise traitlets.TraitError(
+                f"row {off[0]} is not on the map (positions count from 0 to {len(self._data) - 1})"
+            )
         return tuple(wanted.tolist())
 
     def _positions(self, which: Any) -> npt.NDArray[np.int64]:
@@ -191,32 +196,25 @@ class MapState(traitlets.HasTraits):
         labels = vectors.cluster(self._matrix, n_clusters)
         cells = pd.Series(pd.array([pd.NA] * len(self._data), dtype="Int64"), index=self._data.index)
         cells.iloc[self.rows] = labels
+        names = None
         if self.texts is not None:
             terms = vectors.topic_terms([self.texts[at] for at in self.rows], labels)
-            self._names[as_column] = {at: f"{at}: {words}" if words else str(at) for at, words in terms.items()}
-        return self._write(as_column, cells)
+            names = {at: f"{at}: {words}" if words else str(at) for at, words in terms.items()}
+        return self._write(as_column, cells, names)
 
-    def neighbors_of(self, row: int, n: int) -> tuple[int, ...]:
-        """Return the positions in the frame of the `n` rows nearest to a row of the map, nearest first."""
-        at = int(np.searchsorted(self.rows, row))
-        length = np.linalg.norm(self._matrix, axis=1)
-        likeness = self._matrix @ self._matrix[at] / np.maximum(length * length[at], 1e-12)
-        likeness[at] = -np.inf
-        order = np.argsort(-likeness, kind="stable")[: min(n, len(likeness) - 1)]
-        return tuple(self.rows[order].tolist())
+    def nearest(self, places: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+        """Return the `n` nearest others of some rows by cosine, nearest first, shape (places, n).
 
-    def nearest(self, n: int) -> npt.NDArray[np.int64]:
-        """Return for each row on the map the places in ``rows`` of its nearest others by cosine, shape (rows, n)."""
-        unit = self._matrix / np.maximum(np.linalg.norm(self._matrix, axis=1, keepdims=True), 1e-12)
-        n = max(0, min(n, len(unit) - 1))
-        found = np.empty((len(unit), n), dtype=np.int64)
-        for start in range(0, len(unit), 1_000 if n else len(unit) + 1):
-            part = unit[start : start + 1_000] @ unit.T
-            part[np.arange(len(part)), np.arange(start, start + len(part))] = -np.inf
-            close = np.argpartition(-part, n - 1, axis=1)[:, :n] if n else np.empty((len(part), 0), dtype=np.int64)
-            order = np.argsort(-np.take_along_axis(part, close, axis=1), axis=1)
-            found[start : start + len(part)] = np.take_along_axis(close, order, axis=1)
-        return found
+        Rows are given and returned by their places in ``rows``.
+        """
+        n = max(0, min(n, len(self.rows) - 1))
+        if not n:
+            return np.empty((len(places), 0), dtype=np.int64)
+        _, found = vectors.search(self._matrix, self._matrix[places], n + 1)
+        others = found != places[:, None]
+        others[:, n] &= ~others.all(axis=1)  # among many equal vectors a row may not find itself
+        near: npt.NDArray[np.int64] = found[others].reshape(len(places), n)
+        return near
 
     def undo(self) -> None:
         """Revert the last `label` or `cluster`.
@@ -228,18 +226,21 @@ class MapState(traitlets.HasTraits):
         """
         if not self._past:
             raise ValueError("nothing to undo: no label was written")
-        name, cells, color = self._past.pop()
+        name, cells, names, color = self._past.pop()
+        self.value_names[name] = names
         if cells is None:
             del self.frame[name]
         else:
             self.frame[name] = cells.array
         self._color_by(color if color in self.frame.columns else None)
 
-    def _write(self, name: Hashable, cells: pd.Series[Any]) -> pd.Series[Any]:
-        """Set a whole column, by position, color by it, and return a copy."""
+    def _write(
+        self, name: Hashable, cells: pd.Series[Any], names: Mapping[Hashable, str] | None = None
+    ) -> pd.Series[Any]:
+        """Set a whole column, by position, color by it, and return a copy; `names` are shown for its values."""
         before = self.frame[name] if name in self.frame.columns else None
-        self._past.append((name, before, self.color))
-        self.frame[name] = cells.array
+        self._past.append((name, before, self.value_names.get(name), self.color))
+        self.frame[name], self.value_names[name] = cells.array, names
         self._color_by(name)
         return self.frame[name].copy()
 
@@ -248,17 +249,13 @@ class MapState(traitlets.HasTraits):
     @property
     def color_columns(self) -> list[Hashable]:
         """Columns to color by: the first one, those shown on hover, and those written since."""
-        offered = dict.fromkeys([*self.given_columns, *(name for name, _, _ in self._past)])
+        offered = dict.fromkeys([*self.given_columns, *(name for name, *_ in self._past)])
         return [name for name in offered if name in self.frame.columns]
 
     @property
     def given_columns(self) -> list[Hashable]:
         """Columns that the map was made with: its color and those on hover."""
         return [name for name in dict.fromkeys([self._first_color, *self.hover]) if name is not None]
-
-    def value_names(self, name: Hashable) -> Mapping[Hashable, str] | None:
-        """Return what is shown for the values of a column, if that differs from the values."""
-        return self._names.get(name)
 
     @traitlets.validate("color")
     def _checked_color(self, proposal: Any) -> Any:

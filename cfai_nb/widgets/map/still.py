@@ -1,20 +1,18 @@
 """The colors of a map, and its static form: what a saved notebook, an export and a place without widgets show.
 
 In: a column, or the state of a map.  Out: a `Shading`, which the live map, the picture and the description share, so
-that they agree; a PNG drawn by `plots.clusters`, its description in words, and both as HTML.
+that they agree; a figure drawn by `plots.clusters`, its description in words, and both as HTML.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import Image
 
 from ...frame.arrow import VectorDtype
 from ...markup import badge, counted, figure, inline, line, sheet
@@ -27,7 +25,6 @@ _WIDTH = 40  # characters in the legend, which covers part of the map
 #: viridis from a quarter of it on: readable in gray, and visible on white and on black.
 _SCALE = ("#3b528b", "#2d708e", "#228c8d", "#22a884", "#4cc26c", "#90d743", "#dfe318")
 PLAIN = "#0072B2"
-MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Shading:
     def folded(self, gray: str) -> tuple[pd.Categorical, dict[str, str]]:
         """Return one label per row and the color of each; labels without a color and missing cells are gray."""
         rest = [word for word in self.labels.cat.categories if word not in self.colors]
-        smaller = f"{len(rest)} smaller groups"
+        smaller = counted(len(rest), "smaller group")
         words = self.labels.astype(object).where(self.labels.isin(list(self.colors)), smaller)
-        words = words.where(self.labels.notna(), MISSING)
+        words = words.where(self.labels.notna(), "missing")
         colors = dict(self.colors)
-        for word in (smaller, MISSING):
+        for word in (smaller, "missing"):
             if words.eq(word).any():
                 colors.setdefault(word, gray)
         return pd.Categorical(words, categories=list(colors)), colors
@@ -83,6 +80,11 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
         pd.Series(pd.Categorical(labels, categories=ordered), index=column.index),
         {word: color_and_marker(at)[0] for at, word in enumerate(colored)},
     )
+
+
+def shading_of(state: MapState) -> Shading | None:
+    """Return the colors of a map; None where no column gives them."""
+    return None if state.color is None else shade(state.frame[state.color], state.value_names.get(state.color))
 
 
 def _hashable(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -124,7 +126,6 @@ def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:
 #: Above this share of the total variance within groups, the groups are named in a legend.
 _SCATTERED = 0.7
 _NAMED = 8  # groups counted in the description
-_image: Callable[..., Any] = Image  # IPython does not declare its types
 
 
 def still(state: MapState, hint: str) -> str:
@@ -132,7 +133,7 @@ def still(state: MapState, hint: str) -> str:
     caption = " · ".join(inline(part) for part in (*state.notes, hint) if part)
     from ...plots.axes import themed
 
-    image = themed(_figure(state), line(words(state), 1_000))
+    image = themed(figure_of(state), line(words(state), 1_000))
     return sheet("card") + figure(image, badge(state.mark) + caption, faded=False)
 
 
@@ -145,8 +146,7 @@ def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
     points = (points - (low + high) / 2) / (float((high - low).max()) / 2 or 1.0)
     names, colors, groups = ["rows"], [PLAIN], np.zeros(len(points), dtype=np.int64)
-    if state.color is not None:
-        shading = shade(state.frame[state.color], state.value_names(state.color))
+    if (shading := shading_of(state)) is not None:
         folded, by_name = shading.folded(_GRAY)
         names, colors = list(by_name), list(by_name.values())
         groups = folded.codes[state.rows].astype(np.int64)
@@ -156,44 +156,29 @@ def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
         for at, name in enumerate(names)
         if named is not None and (named == name).any()
     ]
-    index, texts = state.frame.index, state.texts
     return {
         "x": points[:, 0].round(4).tolist(), "y": points[:, 1].round(4).tolist(), "group": groups.tolist(),
         "names": [line(name, _WIDTH) for name in names], "colors": colors, "titles": placed,
-        "row": [line(index[at], 60) for at in state.rows],
-        "text": ["" if texts is None else line(texts[at] or "", 400) for at in state.rows],
-        "near": state.nearest(n_neighbors).tolist(),
+        "row": [line(state.frame.index[at], 60) for at in state.rows],
+        "text": [line(state.text_at(at), 400) for at in state.rows],
+        "near": state.nearest(np.arange(len(points)), n_neighbors).tolist(),
     }  # fmt: skip
 
 
-def picture(state: MapState) -> Any:
-    """Return a map as an IPython image."""
-    return _image(draw(state), format="png", alt=words(state))
-
-
-def draw(state: MapState) -> bytes:
-    """Return the map as a PNG."""
-    written = io.BytesIO()
-    _figure(state).savefig(written, format="png", metadata={"Software": None})
-    return written.getvalue()
-
-
-def _figure(state: MapState) -> Any:
+def figure_of(state: MapState) -> Any:
+    """Return a map as a figure of matplotlib."""
     from ...plots import clusters
-    from ...plots.axes import drawn
+    from ...plots.axes import loose_axes
 
     title = counted(len(state.rows)) + ("" if state.color is None else f" by {line(state.color, 60)}")
     points = state.points.iloc[state.rows].to_numpy()
-    if state.color is None:
+    if (shading := shading_of(state)) is None:
         labels, colors, legend = pd.Series([title] * len(state.rows), dtype=object), {title: PLAIN}, True
     else:
-        shading = shade(state.frame[state.color], state.value_names(state.color))
         labels = shading.labels.iloc[state.rows].reset_index(drop=True)
         colors, legend = shading.colors, titles(state) is None
-    mark = state.mark or None
-    return drawn(
-        lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
-    )
+    ax = loose_axes(7.5, 6)
+    return clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=state.mark or None).figure
 
 
 def titles(state: MapState) -> pd.Series[Any] | None:
@@ -201,9 +186,8 @@ def titles(state: MapState) -> pd.Series[Any] | None:
 
     A group that is spread over the map has no name: its middle lies among other groups.
     """
-    if state.color is None:
+    if (shading := shading_of(state)) is None:
         return None
-    shading = shade(state.frame[state.color], state.value_names(state.color))
     labels = shading.labels.iloc[state.rows].reset_index(drop=True)
     labels = labels.astype(object).where(labels.isin(list(shading.colors)))
     points = state.points.iloc[state.rows].to_numpy(dtype=np.float64)
@@ -228,10 +212,9 @@ def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:
 def words(state: MapState) -> str:
     """Return a description of the map in words."""
     text = f"Map of {counted(len(state.rows))}"
-    if state.color is not None:
-        labels = shade(state.frame[state.color], state.value_names(state.color)).labels.iloc[state.rows]
-        counts = [(word, count) for word, count in labels.value_counts().items() if count]
+    if (shading := shading_of(state)) is not None:
+        counts = [(word, count) for word, count in shading.labels.iloc[state.rows].value_counts().items() if count]
         named = ", ".join(f"{word} {count:,}" for word, count in counts[:_NAMED])
-        more = f" and {len(counts) - _NAMED} more groups" if len(counts) > _NAMED else ""
+        more = f" and {counted(len(counts) - _NAMED, 'more group')}" if len(counts) > _NAMED else ""
         text += f", colored by {line(state.color, 60)}: {named}{more}"
     return f"{text}. {state.notes[0] if state.notes else ''}".strip()

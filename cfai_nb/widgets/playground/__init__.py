@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
-import pandas as pd
 
 from ..._engine.bridge import bridge
-from ...frame.call import Call
-from ...frame.progress import words
+from ...frame.call import Call, remember
+from ...frame.progress import Listener, listener, words
 from ...frame.report import Report
+from ...frame.rows import as_frame
 from ...markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
@@ -30,7 +30,7 @@ from ..progress import STEADY, bar
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
-from .workbench import FIELDS, PAUSE, Workbench
+from .workbench import Workbench, in_a_loop, watched
 
 __all__ = ["Playground"]
 
@@ -96,19 +96,14 @@ class Playground(Workbench):
     >>> summaries = p.apply()
     """
 
-    def _code(self) -> str:
-        with contextlib.suppress(ValueError):
-            return "" if self.problem else self.code
-        return ""
-
     def page(self) -> str:
         """Return the page as HTML; it is the same live and saved."""
         inputs, trials = self.samples.texts(self.prompt), self._tried.shown(self._drafts)
-        return page(inputs, trials, compare=self.compare, code=self._code(), truth=self.right_answers)
+        return page(inputs, trials, compare=self.compare, code=self.shown_code, truth=self.right_answers)
 
     def __repr__(self) -> str:
         trials = [trial for trial, _ in self._tried.shown(self._drafts)]
-        return plain(trials, self._code(), len(self.samples.positions), self.right_answers)
+        return plain(trials, self.shown_code, len(self.samples.positions), self.right_answers)
 
     @functools.cached_property
     def panel(self) -> Panel:
@@ -147,9 +142,7 @@ class Panel:
                 self.message,
             ]
         )  # fmt: skip
-        playground.observe(
-            lambda change: self._read_traits(), [*FIELDS, "truth", "variant", "problem", "running", "drawn"]
-        )
+        playground.observe(lambda change: self._read_traits(), ["problem", "running", "drawn"])
         self._read_traits()
 
     def _unfold(self, further: Any, wanted: bool) -> None:
@@ -173,9 +166,7 @@ class Panel:
         narrow = {"width": "14em"}
         self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
         self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
-        self.columns: list[Hashable | None] = [None]
-        if isinstance(self.playground.data, pd.DataFrame):
-            self.columns += list(dict.fromkeys(self.playground.data.columns))
+        self.columns: list[Hashable | None] = [None, *dict.fromkeys(as_frame(self.playground.data).columns)]
         names = ["(none)", *(line(name, 40) for name in self.columns[1:])]
         self.truth = ipywidgets.Dropdown(
             options=[(name, at) for at, name in enumerate(names)], description="Truth", layout={"width": "16em"},
@@ -302,7 +293,7 @@ class Panel:
         self.drop.disabled = len(p.variants) < 2
         done, total = self.full_run.counts or p.counts
         self.bar.max, self.bar.value, self.bar.layout.visibility = max(total, 1), done, "visible" if busy else "hidden"
-        self.copy.text = p.code if not p.problem else ""
+        self.copy.text = p.shown_code
         self.truth.value = self.columns.index(p.truth)
         self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
@@ -390,10 +381,14 @@ class FullRun:
             self._say(f"Done: the result is in {self._where}.")
             return
         attempts = call.attempts()
-        self._job, self._report = next(attempts)
-        follow = self._follow(call, attempts, bridge.start(self._job))
-        self._watcher = asyncio.get_running_loop().create_task(follow)
+        begun = self._begin(*next(attempts))
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, begun))
         self._changed()
+
+    def _begin(self, job: Any, report: Report) -> concurrent.futures.Future[Any]:
+        self._job, self._report = job, report
+        remember(report)
+        return bridge.start(job)
 
     def stop(self) -> None:
         """Send no more requests; those in flight are finished and kept."""
@@ -411,35 +406,27 @@ class FullRun:
             while True:
                 assert self._report is not None
                 report = self._report
-                while not future.done():
-                    await asyncio.sleep(PAUSE)
-                    self._say(words(report))
-                    self._changed()
-                future.result()
-                attempt = next(attempts, None)
-                if attempt is None:
+                with listener(False) as tell:  # those of cf.listen; the words here are the display
+                    await watched(self._job, future, partial(self._show, report, tell))
+                    tell(report)
+                if (attempt := next(attempts, None)) is None:
                     break
-                self._say("\n".join(call.notes))
-                self._job, self._report = attempt
-                future = bridge.start(self._job)
+                future = self._begin(*attempt)
             self._playground.result = report.frame()
             warnings = []
             with contextlib.suppress(KeyboardInterrupt):
                 warnings = report.conclude("keep")
             stopped = report.run.stopped and report.not_run
             last = report.stopped_words if stopped else f"The result is in {self._where}."
-            self._say("\n".join([report.receipt, *warnings, last]).replace("cf.last_run().frame()", self._where))
+            lines = [report.receipt, *call.notes, *warnings, last]
+            self._say("\n".join(lines).replace("cf.last_run().frame()", self._where))
         except Exception as error:  # any error, even a bug, because no cell would show it
             self._say(str(error), alert=True)
         finally:
             self._job = self._report = None
             self._changed()
 
-
-def in_a_loop() -> bool:
-    """Whether an event loop is running, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    def _show(self, report: Report, tell: Listener) -> None:
+        self._say(words(report))
+        self._changed()
+        tell(report)

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_origin
 
@@ -179,17 +179,16 @@ def write(what: str, value: Any) -> str | None:
     """Write a value as lines; None if lines cannot express it (a pydantic model, a described option)."""
     if value is None:
         return ""
-    if what == "fields" and not isinstance(value, Mapping):
-        text = "\n".join(value) if isinstance(value, (list, tuple)) else None
-    elif what == "labels" and not isinstance(value, Mapping):
-        text = "\n".join(map(str, value))
-    elif not isinstance(value, Mapping):
-        return None
+    if not isinstance(value, Mapping):
+        listed = what in ("fields", "labels") and isinstance(value, Collection)
+        text = "\n".join(map(str, value)) if listed else None
     else:
         parts = {name: _line(each) for name, each in value.items()}
         text = None if None in parts.values() else "\n".join(f"{name}: {part}" for name, part in parts.items())
+    if text is None:
+        return None
     try:
-        again = None if text is None else read(what, text)
+        again = read(what, text)
     except (ValueError, TypeError):
         return None
     same = again == value or (what == "fields" and isinstance(value, Mapping))

@@ -109,7 +109,8 @@ def _row(
     cells = [_th(f"{escape(label, 80)}{_box(escape(text, _INPUT), 'color: var(--cf-ink)')}")]
     for (trial, before), mark in zip(trials, marks, strict=True):
         outcomes = before.outcomes if compare and before is not None else []
-        last = next((outcome for outcome in outcomes if outcome.row == label), None)
+        # Labels may repeat: the row at the same place comes first, unless other rows were tried then.
+        last = next((outcome for outcome in [*outcomes[at : at + 1], *outcomes] if outcome.row == label), None)
         cells.append(_td(_answer(trial.outcomes[at], last, mark[at])))
     return _tr(cells)
 

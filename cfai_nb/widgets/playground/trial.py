@@ -1,13 +1,15 @@
 """Trials: a draft run on the sample rows, with answer, price and time of each row; and all versions so far.
 
-In: drafts and the calls made of them.  Out: `Trial` objects, which the page shows and ``p.results`` lists.  `Round`
-runs trials on the engine's loop; `Versions` keeps them.
+In: a frame, of which `SampleRows` are tried; drafts and the calls made of them.  Out: `Trial` objects, which the page
+shows and ``p.results`` lists.  `Round` runs trials on the engine's loop; `Versions` keeps them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import string
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,12 +17,79 @@ from typing import Any, Literal
 import pandas as pd
 
 from ..._engine.run_state import Event
+from ...errors import CfaiError
+from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.reading import is_missing
 from ...frame.report import Report
-from ...models import USD_PER_NEURON, Cost, Model
+from ...models import USD_PER_NEURON, Cost
 from ...quality.estimates import judge, wilson
 from .draft import Draft
+
+#: A playground shows every answer; all rows are for ``apply``.
+MAX_ROWS = 50
+
+
+class SampleRows:
+    """A few rows of a frame, by position, the same for every variant and version.
+
+    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
+    """
+
+    def __init__(self, data: frames.Frame) -> None:
+        self.data = data
+        self.positions: list[int] = []
+        self.columns = [str(name) for name in frames.as_frame(data).columns]
+        self.series = tuple(self.columns) if isinstance(data, pd.Series) else ()
+
+    def choose_first(self, n: int, on: str | None) -> None:
+        """Choose the first rows that have text, in the column or in all those of the template that is given."""
+        frame, names = frames.as_frame(self.data), []
+        with contextlib.suppress(CfaiError, ValueError):  # `problem` says what is wrong with a template
+            names = [] if on is None else frames.names_in(on, frame, template=False)
+        full = frame[names].notna().all(axis=1) if names else frame.notna().any(axis=1)
+        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+
+    def choose(self, labels: Sequence[Hashable]) -> None:
+        """Choose rows by their labels."""
+        found = []
+        for label in labels:
+            places = (self.data.index == label).nonzero()[0].tolist()
+            if not places:
+                raise ValueError(f"There is no row {label!r}.")
+            found += places
+        self._choose(found)
+
+    def _choose(self, positions: list[int]) -> None:
+        if len(positions) > MAX_ROWS:
+            count = len(positions)
+            raise ValueError(f"{count} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame.")
+        if not positions:
+            raise ValueError("There are no rows with text to try.")
+        self.positions = positions
+
+    def first_prompt(self, on: str | None) -> str:
+        """Return the prompt to start with: the named column in braces, or the template itself."""
+        if on is None:
+            return "{" + self.series[0] + "}" if self.series else ""
+        if isinstance(on, str) and "{" in on:
+            return on
+        frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
+        return "{" + str(on) + "}"
+
+    def texts(self, prompt: str) -> list[tuple[Hashable, str]]:
+        """Return label and text of each row: of the columns the prompt names, or of all."""
+        chosen = frames.as_frame(self.data.iloc[self.positions])
+        names: set[str | None] = set()
+        with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
+            names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
+        if names & set(self.columns):
+            chosen = chosen[[column for column in chosen.columns if str(column) in names]]
+        several = chosen.shape[1] > 1
+        return [
+            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
+            for label, (_, cells) in zip(chosen.index, chosen.iterrows(), strict=True)
+        ]
 
 
 @dataclass(slots=True, eq=False)
@@ -158,12 +227,6 @@ class Versions:
         self.kept.append(trial)
         self._latest[trial.variant] = trial
 
-    def draft(self, number: int) -> Draft:
-        """Return the draft of a version, counted from 1."""
-        if not 1 <= number <= len(self.kept):
-            raise ValueError(f"There is no version {number}; there are {len(self.kept)}.")
-        return self.kept[number - 1].draft
-
     def answered(self, variant: str, draft: Draft) -> bool:
         """Whether the latest trial of a variant used this draft and is finished."""
         last = self._latest.get(variant)
@@ -284,7 +347,8 @@ class Round:
             outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
             # An answer shared with another run that was waiting for it also counts as stored, but saved nothing.
-            free = _is_free(run.plan.model)
+            prices = run.plan.model.prices
+            free = prices is not None and not any(price.neurons != 0 for price in prices.values())
             stored = run.stored and (run.saved_neurons or run.unknown_saved or free)
             outcome.state = "stored" if stored else "answered"
             outcome.answer = _cell(report.frame())
@@ -295,10 +359,6 @@ class Round:
             outcome.error = str(run.error) if run.error is not None else str(report.failures["message"].iloc[0])
         else:
             outcome.state = "not run" if run.rows else "no text"
-
-
-def _is_free(model: Model) -> bool:
-    return model.prices is not None and not any(price.neurons != 0 for price in model.prices.values())
 
 
 def _cell(result: pd.Series[Any] | pd.DataFrame) -> Any:

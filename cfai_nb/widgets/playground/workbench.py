@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import dataclasses
 import string
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,10 +28,8 @@ from ..base import View, kept_work
 from ..progress import bar
 from . import draft as drafts
 from .draft import MODES, Draft
-from .trial import Outcome, Round, Trial, Truth, Versions
+from .trial import Outcome, Round, SampleRows, Trial, Truth, Versions
 
-#: A playground shows every answer; all rows are for ``apply``.
-MAX_ROWS = 50
 #: Seconds between two drawings of a run.
 PAUSE = 0.2
 _VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
@@ -40,70 +37,28 @@ _VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
 
-class SampleRows:
-    """A few rows of a frame, by position, the same for every variant and version.
+def in_a_loop() -> bool:
+    """Return whether an event loop is running, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
-    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
-    """
 
-    def __init__(self, data: frames.Frame) -> None:
-        self.data = data
-        self.positions: list[int] = []
-        self.series: tuple[str, ...] = ()
-        if isinstance(data, pd.Series):
-            self.series = (str(data.name) if data.name is not None else "value",)
-        self.columns = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) else list(self.series)
-
-    def choose_first(self, n: int, on: str | None) -> None:
-        """Choose the first rows that have text, in this column if one is given."""
-        cells: Any = self.data
-        if on is not None and isinstance(cells, pd.DataFrame) and on in cells.columns:
-            cells = cells[on]
-        full = cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()
-        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
-
-    def choose(self, labels: Sequence[Hashable]) -> None:
-        """Choose rows by their labels."""
-        found = []
-        for label in labels:
-            places = (self.data.index == label).nonzero()[0].tolist()
-            if not places:
-                raise ValueError(f"There is no row {label!r}.")
-            found += places
-        self._choose(found)
-
-    def _choose(self, positions: list[int]) -> None:
-        if len(positions) > MAX_ROWS:
-            count = len(positions)
-            raise ValueError(f"{count} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame.")
-        if not positions:
-            raise ValueError("There are no rows with text to try.")
-        self.positions = positions
-
-    def first_prompt(self, on: str | None) -> str:
-        """Return the prompt to start with: the named column in braces, or the template itself."""
-        if on is None:
-            return "{" + self.series[0] + "}" if self.series else ""
-        if isinstance(on, str) and "{" in on:
-            return on
-        frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
-        return "{" + str(on) + "}"
-
-    def texts(self, prompt: str) -> list[tuple[Hashable, str]]:
-        """Return label and text of each row: of the columns the prompt names, or of all."""
-        chosen = self.data.iloc[self.positions]
-        if isinstance(chosen, pd.Series):
-            return [(label, str(value)) for label, value in zip(chosen.index, chosen, strict=True)]
-        names: set[str | None] = set()
-        with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
-            names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
-        if names & set(self.columns):
-            chosen = chosen[[column for column in chosen.columns if str(column) in names]]
-        several = chosen.shape[1] > 1
-        return [
-            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
-            for label, (_, cells) in zip(chosen.index, chosen.iterrows(), strict=True)
-        ]
+async def watched(job: Any, future: concurrent.futures.Future[Any], tick: Callable[[], None]) -> None:
+    """Await a job that was started, on the loop of the notebook; a tick that raises, as a listener may, stops it."""
+    failure: Exception | None = None
+    while not future.done():
+        await asyncio.sleep(PAUSE)
+        try:
+            tick()
+        except Exception as error:
+            failure = failure or error
+            bridge.stop(job)
+    future.result()
+    if failure is not None:
+        raise failure
 
 
 def name_of(thing: object) -> str | None:
@@ -185,7 +140,9 @@ class Workbench(View):
     @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
     def _read_lines(self, proposal: Any) -> Any:
         value = proposal["value"]
-        return drafts.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+        if isinstance(value, str):
+            return drafts.read(proposal["trait"].name, value)
+        return (value.tolist() if hasattr(value, "tolist") else value) or None  # df["topic"].unique() is an array
 
     @traitlets.validate("truth")  # type: ignore[untyped-decorator, unused-ignore]
     def _is_column(self, proposal: Any) -> Any:
@@ -238,6 +195,11 @@ class Workbench(View):
         """
         return self.draft.code(self.name, series=self.samples.series)
 
+    @property
+    def shown_code(self) -> str:
+        """That line; empty while the variant cannot run."""
+        return "" if self.problem else self.code
+
     def call(self, draft: Draft, data: frames.Frame, **options: Any) -> Call:
         """Return the call of a draft on some rows, checked but not started."""
         args, fields = draft.call(series=self.samples.series)
@@ -257,27 +219,27 @@ class Workbench(View):
     def add(self, **changes: Any) -> str:
         """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
         refuse_unknown("add", changes, FIELDS)
-        free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
-        if not free:
+        letter = next((letter for letter in string.ascii_uppercase if letter not in self._drafts), None)
+        if letter is None:
             raise ValueError("There are 26 variants already; drop one first.")
-        self._drafts[free[0]], before = self.draft, self.variant
-        self.variant = free[0]
+        self._drafts[letter], before = self.draft, self.variant
+        self.variant = letter
         try:
             self._set(changes)
         except Exception:
-            self.drop(free[0], before)
+            self.variant = before
+            self.drop(letter)
             raise
-        return free[0]
+        return letter
 
-    def drop(self, variant: str, instead: str | None = None) -> None:
+    def drop(self, variant: str) -> None:
         """Drop a variant; its versions are kept."""
         if len(self._drafts) == 1:
             raise ValueError("The last variant cannot be dropped.")
         if variant not in self._drafts:
             raise ValueError(f"There is no variant {variant!r}; there are {', '.join(self._drafts)}.")
-        others = [letter for letter in self._drafts if letter != variant]
         if self.variant == variant:
-            self.variant = instead or others[-1]
+            self.variant = [letter for letter in self._drafts if letter != variant][-1]
         del self._drafts[variant]
         self.draw()
         self._tried.forget([variant])
@@ -300,7 +262,9 @@ class Workbench(View):
 
     def restore(self, number: int) -> None:
         """Make the draft of a version the variant being edited."""
-        self.draft = self._tried.draft(number)
+        if not 1 <= number <= len(self.versions):
+            raise ValueError(f"There is no version {number}; there are {len(self.versions)}.")
+        self.draft = self.versions[number - 1].draft
 
     @property
     def results(self) -> pd.DataFrame:
@@ -348,12 +312,14 @@ class Workbench(View):
         Raises
         ------
         CfaiError, ValueError
-            A variant cannot run: see its ``problem``.
+            A variant cannot run: see its ``problem``.  Or a run is going on, or there is no loop for ``wait=False``.
         Stopped
             The user interrupted the wait; answers so far are kept and shown.
         """
         if self.running:
             raise ValueError("A run is going on already; p.stop() stops it.")
+        if not wait and not in_a_loop():
+            raise ValueError("wait=False needs an event loop that runs, such as a notebook's; leave it out here.")
         trials = self._due(again)
         if not trials:
             self.draw()
@@ -363,7 +329,7 @@ class Workbench(View):
         job = self._job = Round(trials)
         self.running = True
         if not wait:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch(bridge.start(job)))
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(job, bridge.start(job)))
             return
         try:
             bridge.wait(job, self.draw)
@@ -391,23 +357,23 @@ class Workbench(View):
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
 
-    async def _watch(self, future: concurrent.futures.Future[None]) -> None:
+    async def _watch(self, job: Round, future: concurrent.futures.Future[None]) -> None:
         """Draw from the loop of the notebook while the engine works, never from the engine's thread."""
-        while not future.done():
-            await asyncio.sleep(PAUSE)
-            self.draw()
         try:
-            future.result()
-        except Exception as error:  # a bug, which no cell would show
+            try:
+                await watched(job, future, self.draw)
+            finally:
+                self._settle()
+        except Exception as error:  # of a listener, or a bug: no cell would show it
             self.problem = f"{type(error).__name__}: {error}"
-        finally:
-            self._settle()
 
     def _settle(self) -> None:
         self._tried.settle()
-        self.draw()
-        self._job, self.running = None, False
-        self.draw()
+        try:
+            self.draw()
+        finally:
+            self._job, self.running = None, False
+            self.draw()
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -275,8 +275,7 @@ class Review:
         label = f"row {self._state.rows[place]}"
         renderer = html.Renderer(side=_SIDE, sound=html.LIVE_SOUND)
         if self._column is not None and (self._column.kind in ("image", "audio") or not isinstance(content, str)):
-            column = self._column
-            return renderer.cell(column.cells.iloc[at], label, names=column.names, files=column.files)
+            return self._column.html(at, label, renderer)
         pieces = content.pieces if isinstance(content, Parts) else (content,)
         return "".join(
             f'<span style="{markup.TEXT}">{markup.escape(piece, _LONGEST)}</span>'
