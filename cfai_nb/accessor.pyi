@@ -18,7 +18,6 @@ from .frame.files.enrich_report import EnrichPlan, EnrichReport
 from .frame.steps import Plans
 from .frame.tune import Tuned
 from .frame.vectorize.resume import Written
-from .html import Failures
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema
@@ -26,6 +25,7 @@ from .tasks.dialects.extraction import Fields
 from .tasks.dialects.question_types import Question
 from .widgets import Gallery, Playground, Preview, Review
 from .widgets.map import Map
+from .widgets.table import Failures
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from ..errors import CfaiError, CfaiWarning
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
 from . import in_child

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from .. import markup
+from ..html import markup
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import dollars, money, neurons_only

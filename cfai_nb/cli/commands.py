@@ -27,7 +27,7 @@ from .._engine.bridge import bridge
 from .._engine.sender import Sender
 from ..accessor import enrich
 from ..errors import AccessError, CfaiError, StoreError
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Price, catalogue
 from ..models.price import listed
 from ..session import Session, connect

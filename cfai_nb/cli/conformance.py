@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import SetupError
-from ..markup import counted
+from ..html.markup import counted
 from ..models.ledger import Budget, money
 from ..session import Session, connect
 from ..session.conformance.checking import Checked, check, chosen, cost_of, prices

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .. import markup, session
+from .. import session
 from .._engine.run_state import Run
 from ..errors import CfaiError, RowsFailed
+from ..html import markup
 from ..models import USD_PER_NEURON
 from ..quality import Difference, differences, wilson
 from ..tasks import Ask, Column, Score, Task

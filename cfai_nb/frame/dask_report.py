@@ -18,7 +18,7 @@ import pandas as pd
 
 from .. import errors
 from .._engine.run_state import Event, Waiting
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
 from .call import remember

@@ -15,7 +15,7 @@ import pandas as pd
 from .._engine.run_state import Event, Run
 from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
 from ..errors import CfaiWarning as CfaiWarning
-from ..markup import card, chip, counted, escape, facts, row, soft
+from ..html.markup import card, chip, counted, escape, facts, row, soft
 from ..models.ledger import dollars, money
 from ..vectors.vector import stand_in
 from .cascades.cascade_plan import Certificate

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import BudgetError, RowsFailed
-from ..markup import counted, line
+from ..html.markup import counted, line
 from ..models import Model
 from ..models.ledger import money
 from ..quality import Difference, Estimate, accuracy, difference

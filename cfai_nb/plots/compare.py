@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
-from ..markup import counted
+from ..html.markup import counted
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
 from .axes import Numbers, color_and_marker, new_axes, plot, run_layout, theme, tidy

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..frame.call import last_run
 from ..frame.report import Report
-from ..markup import counted
+from ..html.markup import counted
 from ..vectors.vector import stand_in
 from .axes import BLUE, DASHED, new_axes, plot, theme, tidy
 from .text import caption, empty, finish, halo

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import takes_options
-from ..markup import counted, line
+from ..html.markup import counted, line
 from .arrays import Flags, Numbers, column, missing, names, numbers, percent, same_rows, share_of
 
 #: Squared error that is added to those of a share's sample, so that a sample without an error proves no perfection.

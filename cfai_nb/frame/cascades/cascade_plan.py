@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..._engine.plan import Estimate, Plan
-from ...markup import counted
+from ...html.markup import counted
 from ...models import Cost, Model
 from ...models.ledger import money
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from ...errors import ColumnError, InputError, SetupError
-from ...markup import counted
+from ...html.markup import counted
 
 #: A cell is there as Arrow, as Python, and in a request.
 _COPIES = 3

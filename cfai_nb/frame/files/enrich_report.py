@@ -19,7 +19,7 @@ import pandas as pd
 from ..._engine.plan import Estimate, time_in_words
 from ..._engine.run_state import Event, Results
 from ...errors import CfaiError, RowsFailed, Stopped, StoreError
-from ...markup import counted
+from ...html.markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate

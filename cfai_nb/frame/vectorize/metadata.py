@@ -18,7 +18,7 @@ import pandas as pd
 import pydantic_core
 
 from ...errors import ColumnError
-from ...markup import counted
+from ...html.markup import counted
 from .. import rows
 from ..reading import is_missing
 

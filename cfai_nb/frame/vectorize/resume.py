@@ -19,7 +19,7 @@ from ..._engine.engine import Engine
 from ..._engine.run_options import RunOptions
 from ..._engine.run_state import new_run
 from ...errors import RowError
-from ...markup import counted
+from ...html.markup import counted
 from ...session.requests import RequestJob
 from ..call import warn
 from ..steps import Requests, Step
