@@ -13,8 +13,9 @@ from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.cascades.cascade import Cascade
 from .frame.cascades.cascade_plan import CascadePlan
-from .frame.compare_result import Comparison, Plans
+from .frame.compare import Comparison
 from .frame.files.enrich_report import EnrichPlan, EnrichReport
+from .frame.steps import Plans
 from .frame.tune import Tuned
 from .frame.vectorize.resume import Written
 from .models import Model

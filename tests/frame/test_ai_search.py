@@ -256,6 +256,13 @@ def test_what_is_found_becomes_rows_again(door: Door, frame: pd.DataFrame) -> No
     assert asyncio.run(frame.cfai.search.aio("crashes", 1, instance="docs", mode="keyword"))["id"].tolist() == ["t3"]
 
 
+def test_after_a_refusal_no_other_question_is_sent(door: Door) -> None:
+    """Of many questions those in flight are awaited, and the error is raised."""
+    with pytest.raises(cf.AccessError):
+        pd.DataFrame().cfai.search([f"question {at}" for at in range(60)], instance="none")
+    assert len(door.calls) < 30
+
+
 @pytest.mark.parametrize(
     ("query", "options", "error"),
     [
