@@ -385,7 +385,9 @@ CASES: dict[str, Callable[[], str]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
+    temporary = tempfile.gettempdir()
     for name in sys.argv[1:] or CASES:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the stores of a case go with it
+        # The stores of a case go with its folder.
+        with tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True) as folder:
             os.environ["TMPDIR"] = tempfile.tempdir = folder
             print(f"{name:13s} {CASES[name]()}", flush=True)

@@ -45,15 +45,7 @@ from .tasks import (
 
 
 class WidgetMethod:
-    """A widget of ``cf.widgets`` that is opened on the frame.
-
-    Parameters
-    ----------
-    name : str
-        Of its class.
-    **given
-        Options it is opened with, which are then no options of the method.
-    """
+    """The widget of this name in ``cf.widgets``, opened on the frame; what is `given` is no option of the method."""
 
     def __init__(self, name: str, **given: Any) -> None:
         self._name, self.given = name, given

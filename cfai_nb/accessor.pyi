@@ -13,11 +13,11 @@ from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.cascades.cascade import Cascade
 from .frame.cascades.cascade_plan import CascadePlan
-from .frame.compare_result import Comparison, Plans
+from .frame.compare import Comparison
 from .frame.files.enrich_report import EnrichPlan, EnrichReport
+from .frame.steps import Plans
 from .frame.tune import Tuned
 from .frame.vectorize.resume import Written
-from .html import Failures
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema
@@ -25,6 +25,7 @@ from .tasks.dialects.extraction import Fields
 from .tasks.dialects.question_types import Question
 from .widgets import Gallery, Playground, Preview, Review
 from .widgets.map import Map
+from .widgets.table import Failures
 
 P = ParamSpec("P")
 R = TypeVar("R")

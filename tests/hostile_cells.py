@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from cfai_nb import markup
+from cfai_nb.html import markup
 
 SCRIPT = "<script>window.__alarm = 1</script>"
 _TAGS = frozenset((

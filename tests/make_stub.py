@@ -85,7 +85,7 @@ _BASE = {
     ("collections.abc", "Callable"), ("typing", "Any"), ("typing", "Concatenate"), ("typing", "Generic"),
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
-    (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.steps", "Plans"), (".models", "Model"),
     (".frame.files.enrich_report", "EnrichPlan"), (".frame.files.enrich_report", "EnrichReport"),
     (".frame.call", "Call"), (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
 }  # fmt: skip

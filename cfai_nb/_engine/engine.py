@@ -16,13 +16,13 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
 
 from ..errors import CfaiError, CfaiWarning
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
 from . import in_child
@@ -117,14 +117,17 @@ class Engine:
             verb=run.plan.task.name, rows=rows, requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
-    async def written(self, owner: str = "") -> None:
+    async def written(self, owner: str = "", about: Iterable[bytes] | None = None) -> None:
         """Wait until the store has committed what this owner (or all) put so far, or cannot at the moment.
 
-        Polls instead of using a thread: none can be started while Python ends.
+        With keys that it is `about`, waits only if an answer to one of them is among that.  Polls instead of
+        using a thread: none can be started while Python ends.
         """
         if self.store is None:
             return
         pause, before = 0.001, set(self.store.writer.unfinished(owner))
+        if before and about is not None and {key for job in before for key in job.keys}.isdisjoint(about):
+            return
         while before and (before := before & set(self.store.writer.unfinished(owner))):
             await asyncio.sleep(pause)
             pause = min(0.05, 1.2 * pause)
@@ -246,7 +249,7 @@ def _warn_unwritten(store: Store, left: Sequence[Job], end: str = _LATER) -> Non
     """Warn of answers and charges that could not be written when a store was closed."""
     if not left:
         return
-    answers, charges = sum(job.keys for job in left), [charge for job in left for charge in job.charges]
+    answers, charges = sum(len(job.keys) for job in left), [charge for job in left for charge in job.charges]
     cost = sum(charge.neurons or 0.0 for charge in charges)
     why = store.writer.take_failure() or store.writer.take_failure(left[0].owner)
     warnings.warn(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from .. import markup
+from ..html import markup
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import dollars, money, neurons_only
@@ -148,7 +148,7 @@ class Plan:
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
             f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped and f' ({skipped})'}, {e.distinct:,} distinct{known}",
-            "  " + ", ".join([*asked, _time(e.minutes)] if e.requests else asked),
+            "  " + ", ".join([*asked, time_in_words(e.minutes)] if e.requests else asked),
             f"  {cost}",
             *([f"  {self.further}"] if self.further else ()),
             *(f"  {remark}" for remark in self.remarks),
@@ -161,7 +161,8 @@ class Plan:
         return "\n".join(lines)
 
 
-def _time(minutes: float | None) -> str:
+def time_in_words(minutes: float | None) -> str:
+    """Return how long requests take at the rate limit, where one is known."""
     if minutes is None:
         return "no known rate limit"
     least = f"{minutes / 60:,.0f} h" if minutes >= 120 else f"{minutes:,.0f} min"
@@ -195,7 +196,7 @@ def card(plan: Plan) -> str:
         markup.chip(plan.origin, "emu" if stamp else ""),
     )  # fmt: skip
     figure = f'<span class="cfai-big">{price_}</span>'
-    time = markup.soft(_time(e.minutes)) if e.requests else ""
+    time = markup.soft(time_in_words(e.minutes)) if e.requests else ""
     alarm = ""
     if e.overlong:
         long = (

@@ -69,7 +69,7 @@ class Runner:
         try:
             if self._engine.store is not None and run.options.cache is not False:
                 self._engine.store.writer.retry()
-                await self._engine.written()  # another run's latest answers may still wait for the disk
+                await self._engine.written(about=self._plan.keys)  # those of another run may still wait for the disk
             pending = await self._load_stored(range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:

@@ -28,7 +28,7 @@ from .._engine.bridge import bridge
 from .._engine.sender import Sender
 from ..accessor import enrich
 from ..errors import AccessError, CfaiError, SetupError, StoreError
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Price, catalogue
 from ..models.ledger import Budget, money
 from ..models.price import listed

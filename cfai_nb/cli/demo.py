@@ -28,7 +28,7 @@ from ..data import sample
 from ..frame.call import last_run
 from ..frame.progress import Listening
 from ..frame.rows import column as column_of
-from ..markup import counted
+from ..html.markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect

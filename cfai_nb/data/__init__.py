@@ -14,12 +14,12 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from importlib import resources
 from itertools import chain, islice
 from pathlib import Path
 
 import pandas as pd
 
+_HERE = Path(__file__).parent
 _STACK = ("matplotlib", "numpy", "pandas", "scipy", "sklearn")
 _ROWS = 1_000
 _PER_FILE = 5  # a few from each file, so that no long module dominates its package
@@ -77,17 +77,14 @@ def sample(name: str) -> pd.DataFrame:
 
 
 def _tickets() -> pd.DataFrame:
-    with resources.files("cfai_nb").joinpath("data", "tickets.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file)
+    return pd.read_csv(_HERE / "tickets.csv")
 
 
 def _products() -> pd.DataFrame:
-    folder = resources.files("cfai_nb").joinpath("data")
-    with folder.joinpath("products.csv").open(encoding="utf-8") as file:
-        made = pd.read_csv(file)
+    made = pd.read_csv(_HERE / "products.csv")
     stems = made["picture"]
     made.insert(3, "color", stems.str.partition("_")[2])
-    pictures = [folder.joinpath("products", f"{stem}.jpg").read_bytes() for stem in stems]
+    pictures = [(_HERE / "products" / f"{stem}.jpg").read_bytes() for stem in stems]
     return made.assign(picture=pd.Series(pictures, index=made.index, dtype=object))
 
 
@@ -152,7 +149,7 @@ def _by_turns(root: Path) -> Iterator[Path]:
 
 
 def _read_module(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield (name, text) of the public functions, classes and methods of a module, in the order of the file."""
+    """Yield (name, text) of the public functions and classes of a module, then of their public methods."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     outer = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
     inner = [

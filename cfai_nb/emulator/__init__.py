@@ -7,8 +7,9 @@ four. Pictures show the shapes and colors that the prompt names, marked "emulato
 is kept in the file's own metadata, where the vision and speech models find it. Of other pictures and recordings only
 measurable facts are reported.
 
-Rooms, from the top down: ``server`` · ``app`` · ``vectorize`` · ``service`` (requests, responses, limits, faults,
-gateway) · ``families`` · ``standins`` · ``json_schema`` · ``model_catalogue`` and ``error_codes``.
+Rooms, from the top down: ``server`` · ``app`` · ``search_namespaces`` and ``search_instance`` (AI Search) ·
+``vectorize`` · ``service`` (requests, responses, limits, faults, gateway) · ``families`` · ``standins`` ·
+``json_schema`` · ``model_catalogue`` and ``error_codes``.
 
 On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com, ``/v1`` is gateway.ai.cloudflare.com.
 

@@ -6,7 +6,7 @@ The steps of a call: address, method, token, model, input, capacity, rate, quota
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,17 +18,17 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from .ai_search.namespaces import AiSearch, Page
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
+from .search_namespaces import AiSearch
 from .service import model_listing
 from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
-from .service.gateway_host import GatewayHost
+from .service.gateway_host import Endpoint, GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import parse
+from .service.request_body import Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
@@ -40,8 +40,6 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: Seconds between two attempts of a call that waits for capacity.
 _POLL = 0.001
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Emulator:
@@ -160,7 +158,7 @@ class Emulator:
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
-        self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
+        self._gateways, self._cache = Gateways(gateways, clock, seed, self.quirks), PromptCache()
         self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed, vectorize_limit)
         self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
@@ -193,10 +191,8 @@ class Emulator:
         """Return every address; a product registers its own with a table of path -> method -> handler."""
         stores = self._vectorize.routes(), self._ai_search.routes()
         tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
-        handlers: dict[str, Handler] = {
+        handlers: dict[str, Endpoint] = {
             **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
-            "/ai/models/search": self._guarded("GET", self._search),
-            "/ai/v1/models": self._guarded("", self._search),
             **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
         refuse_call = self._envelopes.gateway_error
@@ -205,20 +201,18 @@ class Emulator:
         meter = Route("/client/v4/graphql", self._usage, methods=_METHODS)
         return [meter, *routes, *host.routes()]
 
-    def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
+    def _resource(self, methods: Mapping[str, Handler]) -> Endpoint:
         """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
-            if isinstance(result, Page):
-                return self._envelopes.result(result.rows, result_info=result.info)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(methods), handler)
 
     def _guarded(
-        self, method: str, handler: Handler, send_error: Callable[[ServiceError], Response] | None = None
-    ) -> Handler:
+        self, method: str, handler: Endpoint, send_error: Callable[[ServiceError], Response] | None = None
+    ) -> Endpoint:
         """Return a handler that runs after the checks of address, method and token, and sends errors."""
         send_error = send_error or self._envelopes.error
 
@@ -245,13 +239,6 @@ class Emulator:
         except ServiceError as error:
             return self._envelopes.error(error)
 
-    async def _search(self, request: Request) -> Response:
-        found = model_listing.search(request.query_params)
-        pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
-        page = request.query_params.get("page", "1")
-        # page 1 is the whole list, as observed; further pages are empty, or paging clients would never end
-        return self._envelopes.result(found if page in ("", "0", "1") else [], result_info=pages)
-
     async def _infer(self, request: Request) -> Response:
         self.log.count_request()
         call = CallState(short_path(request), self.clock())
@@ -268,7 +255,7 @@ class Emulator:
 
     async def _serve(self, request: Request, call: CallState) -> Reply:
         """Return the reply to one request, after model, input, capacity, rate, quota, latency and fault."""
-        account = request.path_params["account"]
+        account = account_of(request)
         model_request, family = await self._routing.read(request, call)
         if call.gateway_call is not None and (kept := self._gateways.recall(call.gateway_call)):
             return kept
@@ -299,7 +286,8 @@ class Emulator:
             neurons = model_request.model.neurons(result.usage)
             call.charged, call.neurons = bool(result.usage), neurons or 0.0
             self._quota.spend(call.neurons)
-            self.meter.note(account, model_request.model.id, call.neurons, result.usage)
+            if call.charged:
+                self.meter.note(account, model_request.model.id, call.neurons, result.usage)
             if call.gateway_call is not None:
                 call.gateway_call.usage, call.gateway_call.neurons = result.usage, neurons
         bare = call.gateway_call is not None and (call.gateway_call.bare or "bare-gateway" in self.quirks)
@@ -320,10 +308,7 @@ class Emulator:
 
     def _leave(self, call: CallState, outcome: Reply | ServiceError) -> dict[str, str]:
         """Return the headers that the gateway of a call adds to its answer."""
-        if call.gateway_call is None:
-            return {}
-        call.gateway_call.model = call.name
-        return self._gateways.leave(call.gateway_call, outcome)
+        return {} if call.gateway_call is None else self._gateways.leave(call.gateway_call, call.name, outcome)
 
     def _log(self, call: CallState, status: int, code: int, *, whole: bool = False) -> None:
         seconds, items = self.clock() - call.start, len(call.texts)

@@ -2,8 +2,9 @@
 
 The service validates inputs against the schema it publishes and answers 5006 with texts such as ``required properties
 at '/' are 'text'``. The emulator declares every input as such a schema, so one table is the check, the error text and
-the answer of ``/models/schema``. The families call :func:`require`; ``standins.schema_fill`` checks what it made with
-:func:`complaints`, which collects every complaint in schema order, as the service does.
+the answer of ``/models/schema``. The families, and other addresses that take JSON, call :func:`require`;
+``standins.schema_fill`` checks what it made with :func:`complaints`, which collects every complaint in schema order, as
+the service does.
 
 A general validator would need all these texts too, is slower, and takes 140 times as long for a picture sent as a list
 of numbers (1.7 s for 300,000 of them); the tests compare this one with jsonschema.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,12 @@ class Model:
     id: str
     task: str
     family: str
-    status: str
-    rate: int | None
-    context: int | None
-    dims: int | None
-    batch: int | None
-    row: Mapping[str, Any]
+    status: str = "current"
+    rate: int | None = None
+    context: int | None = None
+    dims: int | None = None
+    batch: int | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def short(self) -> str:

@@ -10,27 +10,30 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service import request_body
+from .service.request_body import File, Routes, account_of, handler_for, json_object, parts, whole_numbers
 from .service.responses import Ids, now
 
 Value = str | float | bool
 
 #: The most bytes of an id, of metadata and of a call, and the most vectors of a call.
 _ID, _METADATA, _BYTES, _CALL = 64, 10_240, 100_000_000, 5000
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-def vectorize_error(text: str, code: int = 40026) -> ServiceError:
+def vectorize_error(text: object, code: int = 40026) -> ServiceError:
     """Return an error with one of Vectorize's own codes."""
-    return ServiceError(code, text, 400)
+    return ServiceError(code, str(text), 400)
 
 
 @dataclass
@@ -101,9 +104,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _are_numbers(values: Any) -> bool:
+    """Return whether values are a list of numbers of 32 bits."""
+    return isinstance(values, list) and all(_is_number(one) and abs(one) <= _LARGEST for one in values)
+
+
 async def lines(request: Request) -> bytes:
-    """Return the NDJSON of a request."""
-    if (raw := await request_body.ndjson(request, "vectors")) is None:
+    """Return the NDJSON of a request; the public Python client sends it as JSON: as it is, or within one string."""
+    media, raw = request.headers.get("content-type", "").partition(";")[0].strip(), await request.body()
+    if media == "multipart/form-data":
+        part = dict(await parts(request)).get("vectors", "")
+        raw = part.data if isinstance(part, File) else part.encode()
+    elif media == "application/json" and raw.startswith(b'"'):
+        try:
+            raw = str(from_json(raw)).encode()
+        except ValueError as error:
+            raise _unparsable(error) from None
+    elif media != "application/x-ndjson" and (media != "application/json" or raw.lstrip().startswith(b"[")):
         raise vectorize_error(
             "vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'"
         )
@@ -120,10 +137,10 @@ def vectors(raw: bytes, index: Index, *, loose: bool) -> list[Vector]:
     found = []
     for place, line in enumerate(rows, 1):
         try:
-            given = json.loads(line)
+            given = from_json(line)
             if not isinstance(given, dict) or not isinstance(given.get("id"), str | int):
                 raise ValueError("an id is missing")
-            if not isinstance(given.get("values"), list) or not all(_is_number(value) for value in given["values"]):
+            if not _are_numbers(given.get("values")):
                 raise ValueError("values must be a list of numbers")
         except ValueError as error:
             if loose:
@@ -234,8 +251,6 @@ _PRESETS = {
     "cohere/embed-multilingual-v2.0": (768, "cosine"),
 }
 
-Handler = Callable[[Request], Awaitable[Any]]
-
 
 class Vectorize:
     """The indexes of every account.
@@ -248,50 +263,37 @@ class Vectorize:
         self._ids, self._lock = Ids(seed), Lock()
         self._indexes: dict[tuple[str, str], Index] = {}
 
-    def routes(self) -> Mapping[str, Mapping[str, Handler]]:
-        """Return path below the account -> method -> handler that returns a result."""
-        one = _BASE + "/{index}"
+    def routes(self) -> Routes:
+        """Return the addresses, with their handlers."""
+        one, on = _BASE + "/{index}", partial(handler_for, self._find, self._lock)
         return {
             _BASE: {"GET": self._list, "POST": self._create},
-            one: {"GET": self._within(lambda index, *_: index.entry()), "DELETE": self._drop},
-            f"{one}/insert": {"POST": self._written(keep=True)},
-            f"{one}/upsert": {"POST": self._written(keep=False)},
-            f"{one}/query": {"POST": self._within(self._query, body=True)},
-            f"{one}/get_by_ids": {"POST": self._within(self._get_by_ids, body=True)},
-            f"{one}/delete_by_ids": {"POST": self._within(self._delete_by_ids, body=True)},
-            f"{one}/metadata_index/create": {"POST": self._within(self._index_property, body=True)},
-            f"{one}/metadata_index/delete": {"POST": self._within(self._drop_property, body=True)},
-            f"{one}/info": {"GET": self._within(self._info)},
-            f"{one}/list": {"GET": self._within(self._page)},
-            f"{one}/metadata_index/list": {"GET": self._within(self._properties)},
+            one: {"GET": on(lambda index, *_: index.entry()), "DELETE": on(self._drop)},
+            f"{one}/insert": {"POST": on(partial(self._write, keep=True), lines)},
+            f"{one}/upsert": {"POST": on(partial(self._write, keep=False), lines)},
+            f"{one}/query": {"POST": on(self._query, _body)},
+            f"{one}/get_by_ids": {"POST": on(self._get_by_ids, _body)},
+            f"{one}/delete_by_ids": {"POST": on(self._delete_by_ids, _body)},
+            f"{one}/metadata_index/create": {"POST": on(self._index_property, _body)},
+            f"{one}/metadata_index/delete": {"POST": on(self._drop_property, _body)},
+            f"{one}/info": {"GET": on(self._info)},
+            f"{one}/list": {"GET": on(self._page)},
+            f"{one}/metadata_index/list": {"GET": on(self._properties)},
         }
 
     def _find(self, request: Request) -> Index:
         name = request.path_params["index"]
-        index = self._indexes.get((request.path_params["account"].casefold(), name))
+        index = self._indexes.get((account_of(request), name))
         if index is None:
             raise refuse(3000, name=name)
         return index
 
-    def _within(self, do: Callable[[Index, Request, Any], Any], *, body: bool = False) -> Handler:
-        """Return a handler that calls `do` on an index, after the writes that are due."""
-
-        async def handler(request: Request) -> Any:
-            given = _object(await request.body()) if body else None
-            with self._lock:
-                index = self._find(request)
-                index.settle()
-                return do(index, request, given)
-
-        return handler
-
     async def _list(self, request: Request) -> list[dict[str, Any]]:
-        account = request.path_params["account"].casefold()
         with self._lock:
-            return [index.entry() for (owner, _), index in self._indexes.items() if owner == account]
+            return [index.entry() for (owner, _), index in self._indexes.items() if owner == account_of(request)]
 
     async def _create(self, request: Request) -> dict[str, Any]:
-        given = _object(await request.body())
+        given = await _body(request)
         name, config = given.get("name"), given.get("config")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_\-]{0,62}[a-z0-9])?", name, re.I):
             raise vectorize_error("the index needs a name of at most 64 letters, digits, hyphens and underscores")
@@ -302,39 +304,30 @@ class Vectorize:
             raise vectorize_error(f"dimensions must lie in 1..{_DIMENSIONS}")
         if metric not in _METRICS:
             raise vectorize_error(f"metric must be one of {', '.join(_METRICS)}")
-        key = (request.path_params["account"].casefold(), name)
+        key = (account_of(request), name)
         with self._lock:
             if key in self._indexes:
                 raise refuse(3002, name=name)
             index = self._indexes[key] = Index(name, str(given.get("description") or ""), dimensions, metric)
         return index.entry()
 
-    async def _drop(self, request: Request) -> None:
-        with self._lock:
-            self._find(request)
-            del self._indexes[request.path_params["account"].casefold(), request.path_params["index"]]
+    def _drop(self, index: Index, request: Request, _: Any) -> None:
+        del self._indexes[account_of(request), index.name]
 
     def _mutate(self, index: Index, apply: Callable[[], object]) -> dict[str, str]:
         number = self._ids.uuid()
         index.pending.append(Mutation(number, self.delay, apply))
         return {"mutationId": number}
 
-    def _written(self, *, keep: bool) -> Handler:
-        async def handler(request: Request) -> Any:
-            raw = await lines(request)
-            loose = "discard" in (request.query_params.get(n) for n in ("unparsable-behavior", "unparsable_behavior"))
-            with self._lock:
-                index = self._find(request)
-                index.settle()
-                written = vectors(raw, index, loose=loose)
-                new = {vector.id for vector in written} - index.ids
-                if (count := len(index.ids) + len(new)) > self.most:
-                    raise vectorize_error(f"the index is full; max vector count is {self.most}, got {count}")
-                index.ids |= new
-                put = index.vectors.setdefault if keep else index.vectors.__setitem__
-                return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
-
-        return handler
+    def _write(self, index: Index, request: Request, raw: bytes, *, keep: bool) -> Any:
+        loose = "discard" in (request.query_params.get(n) for n in ("unparsable-behavior", "unparsable_behavior"))
+        written = vectors(raw, index, loose=loose)
+        new = {vector.id for vector in written} - index.ids
+        if (count := len(index.ids) + len(new)) > self.most:
+            raise vectorize_error(f"the index is full; max vector count is {self.most}, got {count}")
+        index.ids |= new
+        put = index.vectors.setdefault if keep else index.vectors.__setitem__
+        return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
 
     def _delete_by_ids(self, index: Index, _: Request, body: Any) -> Any:
         ids = _ids(body, _DELETE)
@@ -351,9 +344,9 @@ class Vectorize:
         return self._mutate(index, lambda: None)
 
     def _drop_property(self, index: Index, _: Request, body: Any) -> Any:
-        if body.get("propertyName") not in index.properties:
+        name = body.get("propertyName")
+        if not isinstance(name, str) or index.properties.pop(name, None) is None:
             raise vectorize_error("this metadata index does not exist", 40005)
-        del index.properties[body["propertyName"]]
         return self._mutate(index, lambda: None)
 
     def _properties(self, index: Index, *_: Any) -> Any:
@@ -369,20 +362,20 @@ class Vectorize:
         return [_shown(vector, index, values=True, metadata="all") for vector in found]
 
     def _page(self, index: Index, request: Request, _: Any) -> Any:
-        count, cursor = request.query_params.get("count", "100"), request.query_params.get("cursor", "0")
-        if not (count + cursor).isdigit() or not 1 <= int(count) <= _PAGE:
-            raise vectorize_error(f"count must lie in 1..{_PAGE}, and cursor must come from an earlier page")
-        ids, end = sorted(index.vectors), int(cursor) + int(count)
-        page, more = [{"id": one} for one in ids[int(cursor) : end]], end < len(ids)
+        count, cursor = whole_numbers(request, vectorize_error, count=100, cursor=0)
+        if not 1 <= count <= _PAGE:
+            raise vectorize_error(f"count must lie in 1..{_PAGE}")
+        ids, end = sorted(index.vectors), cursor + count
+        page, more = [{"id": one} for one in ids[cursor:end]], end < len(ids)
         shown = {"count": len(page), "totalCount": len(ids), "vectors": page, "isTruncated": more}
         return {**shown, "nextCursor": str(end) if more else None, "cursorExpirationTimestamp": None}
 
     def _query(self, index: Index, _: Request, body: Any) -> Any:
         given, top = body.get("vector"), body.get("topK", _DEFAULT_TOP)
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
-        if metadata not in ("none", "indexed", "all") or isinstance(metadata, bool):
+        if metadata not in ("none", "indexed", "all"):
             raise _unparsable("returnMetadata: expected value")
-        if not isinstance(given, list) or not all(_is_number(one) for one in given):
+        if not _are_numbers(given):
             raise _unparsable("vector: expected a list of numbers")
         if len(given) != index.dimensions:
             sizes = f"expected {index.dimensions} dimensions, and got {len(given)} dimensions"
@@ -428,14 +421,8 @@ def _unparsable(why: object) -> ServiceError:
     return vectorize_error(f"Failed to parse the request body as JSON: {why}")
 
 
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        given = json.loads(raw)
-    except ValueError as error:
-        raise _unparsable(error) from None
-    if not isinstance(given, dict):
-        raise _unparsable("expected an object")
-    return given
+async def _body(request: Request) -> dict[str, Any]:
+    return json_object(await request.body(), _unparsable)
 
 
 def _ids(body: dict[str, Any], most: int) -> list[str]:

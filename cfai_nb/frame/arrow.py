@@ -61,13 +61,7 @@ class VectorDtype(ExtensionDtype):
 
 
 class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, unused-ignore]
-    """Cells of a column of vectors; an array of objects in all but its Arrow form.
-
-    Parameters
-    ----------
-    cells : ndarray of object, shape (n,)
-        Vectors, and None where there is none.
-    """
+    """Cells of a column of vectors, None where there is none; an array of objects in all but its Arrow form."""
 
     def __init__(self, cells: npt.NDArray[np.object_]) -> None:
         self._cells = cells
@@ -185,13 +179,17 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
         return pyarrow.ExtensionArray.from_storage(arrow_type(space, storage.type), storage)
 
 
-def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
-    """One cell an object: of vectors of equal length numpy would make a matrix."""
-    listed = list(cells)
-    made = np.empty(len(listed), dtype=object)
-    for at, cell in enumerate(listed):
-        made[at] = None if is_missing(cell) else cell
+def objects(cells: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Return an array with a cell an object: of vectors of equal length numpy would make a matrix."""
+    made = np.empty(len(cells), dtype=object)
+    for at, cell in enumerate(cells):
+        made[at] = cell
     return made
+
+
+def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
+    """Return the cells of a column of vectors; all that is missing is None."""
+    return objects([None if is_missing(cell) else cell for cell in cells])
 
 
 def _single(value: Any) -> bool:

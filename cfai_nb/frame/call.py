@@ -6,6 +6,7 @@ it out themselves.  The result lies on the index of the frame; ``cf.last_run()``
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import sys
@@ -17,14 +18,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown, takes_options
+from .. import session
+from .._engine.run_options import NAMES
+from .._engine.stopping import in_thread
+from ..errors import AccessError, CfaiError, CfaiWarning, InputError, ModelError, refuse_unknown, takes_options
 from ..models import catalogue, default
 from ..tasks import ChatTask, Column, DialectTask, Embed, Task
 from ..vectors.vector import Space, views
+from . import progress
 from . import rows as frames
 from .arrow import VectorArray
 from .columns import to_pandas
+from .progress import Display, Listener
 from .reading import refuse_written_vectors
+from .report import Report
 
 if TYPE_CHECKING:
     from .._engine.plan import Plan
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..media.fetch import Fetcher
     from ..session import Session
-    from .progress import Display, Listener
-    from .report import Report
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
@@ -44,8 +49,6 @@ _INACCESSIBLE = frozenset({3041, 5018, 5035, 3042, 5007})
 
 def warn(text: str) -> None:
     """Warn at the line outside of this package that led here."""
-    from ..errors import CfaiWarning
-
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -73,39 +76,15 @@ class Whole(Protocol):
 class Call:
     """One call of a verb: a step that sends rows through the engine.
 
-    Parameters
-    ----------
-    task : Task
-    model : str, Model or None
-    data : DataFrame or Series
-    on : column or template, or None
-    options : mapping or RunOptions
-        As given by the user; or merged already, where several calls share them and with them one budget.
-    part : str
-        What a plan of several calls names it.
-    whole : Whole, optional
-        What it is one of many calls of: its run is shown there, and its outcome is concluded there.
-
-    Attributes
-    ----------
-    whole
-    title : str
-        What its report begins with instead of the verb.
-    report : Report or None
-        Of its run, once that has begun.
-    notes : list of str
-        What a caller should know besides the result: that a fallback model answers.
-    say : callable
-        Takes each note: warns, unless the caller is elsewhere.
+    `options` are as given by the user; or merged already, where several calls share them and with them one budget.
+    `part` is what a plan of several calls names it.  `whole` is what it is one of many calls of: its run is shown
+    there, and its outcome is concluded there.
     """
 
     def __init__(
         self, task: Task, model: Any, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions,
         part: str = "", *, whole: Whole | None = None,
     ) -> None:  # fmt: skip
-        from .. import session
-        from .._engine.run_options import NAMES
-
         self.session: Session = session.current()
         if isinstance(options, Mapping):
             refuse_unknown(task.name, options, ("model", *NAMES))
@@ -128,10 +107,10 @@ class Call:
         self._given = data, on
         self._fetched = 0  # addresses
         self.rows = self._read()
-        self.title, self.part, self.whole = "", part, whole
-        self.report: Report | None = None
-        self.notes: list[str] = []
-        self.say: Callable[[str], object] = warn
+        self.title, self.part, self.whole = "", part, whole  # the title is for the report, in place of the verb
+        self.report: Report | None = None  # of its run, once that has begun
+        self.notes: list[str] = []  # what a caller should know besides the result: that a fallback model answers
+        self.say: Callable[[str], object] = warn  # takes each note
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
@@ -147,8 +126,6 @@ class Call:
         return rows
 
     def _fetch(self, fetcher: Fetcher, urls: Sequence[str]) -> Sequence[Media | InputError]:
-        from . import progress
-
         self._fetched = len(urls)
         with progress.working("fetch", self.options.progress) as say:
             return fetcher(urls, say)
@@ -161,10 +138,8 @@ class Call:
 
     def prepare(self) -> tuple[Runner, Report]:
         """Return what carries it out on the engine's loop, and the report that grows meanwhile."""
-        from . import report
-
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
+        self.report = Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
         return runner, self.report
 
     def to_columns(self) -> Column | Mapping[str, Column]:
@@ -187,11 +162,11 @@ class Call:
         Each must have been carried out before the next is asked for.  ``notes`` then says which model answers.
         """
         begin = self.prepare if start is None else start
-        attempt = begin()
-        yield attempt
-        while self._falls_back(attempt[1]):
+        while True:
             attempt = begin()
             yield attempt
+            if not self._falls_back(attempt[1]):
+                return
 
     def _start(self) -> tuple[Runner, Report]:
         runner, made = self.prepare()
@@ -203,8 +178,6 @@ class Call:
         return runner, made
 
     def _listener(self, display: Display | None) -> AbstractContextManager[Listener]:
-        from . import progress
-
         if self.whole is not None:
             return contextlib.nullcontext(self.whole.show)
         return progress.listener(self.options.progress, display)
@@ -225,10 +198,7 @@ class Call:
 
     async def wait_async(self, display: Display | None = None) -> Any:
         """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
-        import asyncio
-
         from .._engine.bridge import bridge
-        from .._engine.stopping import in_thread
 
         attempts = self.attempts(self._start)
         while (attempt := await in_thread(lambda: next(attempts, None))) is not None:

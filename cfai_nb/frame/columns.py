@@ -15,7 +15,7 @@ import pandas as pd
 from .._engine.run_state import Results
 from ..tasks import Column
 from ..vectors.vector import Space
-from .arrow import VectorArray
+from .arrow import VectorArray, objects
 
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
@@ -29,21 +29,9 @@ def to_pandas(
     name: Hashable,
     space: Space | None,
 ) -> pd.Series[Any] | pd.DataFrame:
-    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows.
+    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows, on the index of the frame.
 
-    Parameters
-    ----------
-    columns : Column or mapping of name to Column
-    where : ndarray of int64, shape (rows,)
-        The input of each row; -1 for none.
-    results : Results
-        Holds the matrix behind a column of vectors.
-    index : Index
-        Of the frame; kept as it is, duplicates included.
-    name : Hashable
-        Of the Series.
-    space : Space or None
-        Of the vectors.
+    `where` is the input of each row, -1 for none.  The results hold the matrix behind a column of vectors of the space.
     """
     if isinstance(columns, Column):
         series = _series(columns, where, results, index, space)
@@ -51,6 +39,14 @@ def to_pandas(
         return series
     made = {key: _series(column, where, results, index, space) for key, column in columns.items()}
     return pd.DataFrame(made, index=index)
+
+
+def without_rows(
+    columns: Column | Mapping[str, Column], index: pd.Index[Any], name: Hashable = None
+) -> pd.Series[Any] | pd.DataFrame:
+    """Return what a task answers about no rows: its columns and their types, on an index without labels."""
+    none = np.empty(0, dtype=np.int64)
+    return to_pandas(columns, where=none, results=Results(0), index=index, name=name, space=None)
 
 
 def _series(
@@ -80,10 +76,10 @@ def _series(
                  for v in rows], index=index, dtype="timedelta64[ns]",
             )  # fmt: skip
         except (OverflowError, ValueError):  # longer than the 292 years a duration of pandas may have
-            return _objects(rows, index)
+            return pd.Series(objects(rows), index=index)
     if column.kind == "text":
         return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
-    return _objects(rows, index)
+    return pd.Series(objects(rows), index=index)
 
 
 def _moments(rows: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
@@ -94,11 +90,3 @@ def _moments(rows: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
     except ValueError:
         return given
     return given if (made.isna() & given.notna()).any() else made
-
-
-def _objects(values: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
-    # Filled one by one: given vectors of equal length, numpy would make a matrix of them.
-    cells = np.empty(len(values), dtype=object)
-    for at, value in enumerate(values):
-        cells[at] = value
-    return pd.Series(cells, index=index)

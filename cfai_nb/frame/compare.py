@@ -1,4 +1,8 @@
-"""``compare``: the same question put to several models, on a sample of the user's own rows."""
+"""``compare``: the same question put to several models, on a sample of the user's own rows.
+
+A ``_Trial`` yields the calls; a ``Comparison`` is put together from the reports of their runs, with functions on frames
+and arrays: answers side by side, cost, time and accuracy.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,34 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from .. import session
+from .._engine.run_state import Run
 from ..errors import CfaiError, RowsFailed
-from ..quality import Difference, differences
+from ..html import markup
+from ..models import USD_PER_NEURON
+from ..quality import Difference, differences, wilson
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.question_types import Scale
+from ..vectors.vector import stand_in
 from . import rows
 from .call import Call
 from .cascades.cascade import Cascade, CascadeCall
-from .compare_result import Comparison, front, hits, judge, measured, with_intervals
+from .cascades.cascade_parts import cost_of
+from .extract_call import ExtractCall
 from .gold import truths
+from .reading import is_missing
 from .steps import Steps
 from .verb import call_of, carried_out
 
-if TYPE_CHECKING:
-    from .extract_call import ExtractCall
+#: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
+Answers = Mapping[str, pd.DataFrame]
 
 
 def compare(
@@ -92,15 +105,15 @@ class _Trial:
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
         if isinstance(models, str) or len(set(models)) < 2:
             raise ValueError("models: give at least two names from cf.models().")
-        self.task = _plain(task)
+        self.task = plain(task)
         self.names = _names(self.task)
         known = truths(data, on, truth, self.names)
         first = models[0].strong if isinstance(models[0], Cascade) else models[0]
-        whole = call_of(self.task, first, data, on, {})
+        options = session.current().options(given)  # merged once: one budget for all
+        whole = call_of(self.task, first, data, on, options)
         chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
-        options = whole.session.options(given)  # merged once: one budget for all
         self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
         for model in models:
             if isinstance(model, Cascade):
@@ -162,9 +175,9 @@ class _Trial:
         pairs = itertools.combinations(there, 2)
         if len(there) < 2 or any(right[list(pair)].notna().all(axis=1).sum() < 2 for pair in pairs):
             return []
-        short = {model: model.rsplit("/", 1)[-1] for model in there}
-        names = short if len(set(short.values())) == len(short) else {model: model for model in there}
-        return differences({names[model]: right[model] for model in there}, None, margin=self.margin)
+        names = [model.rsplit("/", 1)[-1] for model in there]
+        names = names if len(set(names)) == len(names) else there
+        return differences(dict(zip(names, (right[model] for model in there), strict=True)), None, margin=self.margin)
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:
         """A place on a scale is compared by the level it is nearest to."""
@@ -175,9 +188,9 @@ class _Trial:
         return frame.assign(**{name: frame[name].round() for name in scales})
 
 
-def _plain(task: Task) -> Task:
-    """The task with its answers alone: numbers beside them would never be equal."""
-    beside = {f.name: False for f in dataclasses.fields(task) if f.name in ("probabilities", "details")}
+def plain(task: Task) -> Task:
+    """Return the task with its answers alone: numbers beside them would never be equal."""
+    beside = {each.name: False for each in dataclasses.fields(task) if each.name in ("probabilities", "details")}
     return dataclasses.replace(task, **beside)
 
 
@@ -202,3 +215,222 @@ def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | Non
     if sample is None or sample >= len(places):
         return places
     return np.sort(np.random.default_rng(random_state).choice(places, sample, replace=False))
+
+
+# -- the result -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Answers of several models to the same rows.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        The rows that were asked about, as they came.
+    answers : DataFrame
+        A column a model; for verbs with several answers a row, columns are (model, answer).
+    truth : DataFrame or None
+        The right answers, a column an answer.
+    table : DataFrame
+        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
+        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: how many rows that is; ``agreement``: mean share
+        of rows answered as by each other model; ``answered``, ``failed``: rows with and without an answer, of which
+        only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where
+        unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated" or "unknown"; ``p50``
+        and ``p95``: seconds of a request, missing where all came from the store;
+        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
+        ended a model early.
+    failures : DataFrame
+        ``model, row, code, message`` of the rows that failed.
+    origin : str
+        Who answered.
+    verb : str
+    differences : list of cf.quality.Difference
+        Every pair of models on the rows that both answered, second minus first: exact McNemar test, adjusted for the
+        number of pairs (Holm); ``.words`` is the verdict.  Empty without a truth.
+    """
+
+    rows: pd.DataFrame
+    answers: pd.DataFrame
+    truth: pd.DataFrame | None
+    table: pd.DataFrame
+    failures: pd.DataFrame
+    origin: str
+    verb: str
+    _parts: Answers
+    differences: Sequence[Difference] = ()
+
+    @property
+    def judged_by(self) -> str:
+        """``"accuracy"`` where there is a truth, else ``"agreement"``."""
+        return "agreement" if self.truth is None else "accuracy"
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The verdict on each pair of models, in words; empty without a truth."""
+        return [pair.words for pair in self.differences]
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Every pair of models: the difference of their accuracies, its interval, flips both ways, p and verdict."""
+        names = ["first", "second", "difference", "low", "high", "first_better", "second_better", "n", "p", "verdict"]
+        found = [
+            (*pair.names, pair.estimate, pair.low, pair.high, pair.first_better, pair.second_better, pair.n, pair.p,
+             pair.words) for pair in self.differences
+        ]  # fmt: skip
+        return pd.DataFrame(found, columns=names)
+
+    @property
+    def disagreements(self) -> pd.DataFrame:
+        """The rows on which models that answered differ, with the answers (and the truth) beside them."""
+        return self.differing(*self.table.index)
+
+    def differing(self, *models: str) -> pd.DataFrame:
+        """Return the rows on which these models differ, with the answers (and the truth) beside them.
+
+        Parameters
+        ----------
+        *models : str
+            As they are named in ``table``.
+        """
+        differ = np.zeros(len(self.rows), dtype=bool)
+        for part in self._parts.values():
+            cells = part[list(models)].astype(object).to_numpy()
+            differ |= np.array([len(set(map(canonical, row[pd.notna(row)]))) > 1 for row in cells], dtype=bool)
+        several = isinstance(self.answers.columns, pd.MultiIndex)
+        answers = self.answers.loc[:, list(models)].copy() if several else self.answers[list(models)].copy()
+        if isinstance(answers.columns, pd.MultiIndex):
+            answers.columns = pd.Index([f"{model}: {name}" for model, name in answers.columns])
+        parts = [self.rows, answers]
+        if self.truth is not None:
+            single = self.truth.shape[1] == 1
+            parts.insert(1, self.truth.set_axis(["truth"] if single else [f"truth: {c}" for c in self.truth], axis=1))
+        return pd.concat(parts, axis=1)[differ]
+
+    def best(self, max_usd_per_1k: float | None = None) -> str:
+        """Return the model that is most often right (without a truth: most agreed with); of equals, the cheapest.
+
+        Parameters
+        ----------
+        max_usd_per_1k : float, optional
+            Dollars per 1,000 rows; a model of unknown price is then out.
+
+        Raises
+        ------
+        LookupError
+            No model is cheap enough, or none has answered.
+        """
+        fit = self.table[self.table[self.judged_by].notna()]
+        if max_usd_per_1k is not None:
+            fit = fit[fit["usd_per_1k"] <= max_usd_per_1k]
+        if fit.empty:
+            wanted = "answered" if max_usd_per_1k is None else f"costs at most ${max_usd_per_1k:g} per 1,000 rows"
+            raise LookupError(f"No model {wanted}; .table shows all models.")
+        return str(fit.sort_values([self.judged_by, "usd_per_1k"], ascending=[False, True]).index[0])
+
+    @property
+    def words(self) -> str:
+        """One line: what was compared, on how many rows, and who answered."""
+        pretended = f", {stamp}: nothing was billed" if (stamp := stand_in(self.origin)) else ""
+        return f"{self.verb} by {len(self.table)} models on {len(self.rows):,} rows{pretended}"
+
+    def __repr__(self) -> str:
+        return "\n".join([self.words, self.table.to_string(float_format=_short), *self.verdicts])
+
+    def _repr_html_(self) -> str:
+        verdicts = "".join(f"<li>{markup.escape(each, markup.LONG)}</li>" for each in self.verdicts)
+        below = f"<ul>{verdicts}</ul>" if verdicts else ""
+        return markup.frame_html(self.table, f"<b>{markup.escape(self.words)}</b>", _short) + below
+
+
+def _short(value: float) -> str:
+    return f"{value:,.4g}"
+
+
+def canonical(value: Any) -> Any:
+    """Return an answer in the form it is compared in: words without case and outer space, numbers to nine digits."""
+    if isinstance(value, str):
+        return " ".join(value.split()).casefold()
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, float, np.number)):
+        return float(f"{float(value):.9g}")
+    return value if isinstance(value, pd.Timestamp) else repr(value)
+
+
+def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
+    """Return row by row whether two columns hold the same answer; missing where an answer is missing."""
+    pairs = zip(one.astype(object), other.astype(object), strict=True)
+    found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
+    return pd.Series(found, index=one.index, dtype="boolean")
+
+
+def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row."""
+    models = list(next(iter(parts.values())).columns)
+    pairs: dict[str, list[float]] = {model: [] for model in models}
+    for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
+        share = same(part[one], part[other]).mean()
+        for model in (one, other):
+            pairs[model] += [] if pd.isna(share) else [float(share)]
+    table = pd.DataFrame({"agreement": {m: float(np.mean(found)) if found else np.nan for m, found in pairs.items()}})
+    if truth is None:
+        return table
+    right = hits(parts, truth, answered)
+    table.insert(0, "accuracy", right.mean())
+    table.insert(1, "judged", right.count())
+    return table
+
+
+def hits(parts: Answers, truth: pd.DataFrame, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+    """Return whether each model is right, a row for each row and answer; missing where that cannot be judged.
+
+    A missing answer is wrong where there should be one; a row that was not ``answered`` is not judged.
+    """
+    models = list(next(iter(parts.values())).columns)
+    found = []
+    for name in truth.columns:
+        known = truth[name].notna().to_numpy()
+        right = {m: same(parts[name][m], truth[name]).fillna(False).to_numpy(dtype=float) for m in models}
+        found.append(pd.DataFrame({m: np.where(known & answered[m], each, np.nan) for m, each in right.items()}))
+    return pd.concat(found, ignore_index=True)
+
+
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Add to the accuracies of a table, if it has them, their intervals and what a right answer cost."""
+    if "accuracy" not in table:
+        return table
+    made = table.copy()
+    low, high = wilson(table["accuracy"], table["judged"].where(table["judged"] > 0))
+    for at, (name, column) in enumerate((("low", low), ("high", high))):
+        made.insert(1 + at, name, column)
+    right = table["usd_per_1k"] / 1_000 / table["accuracy"].where(table["accuracy"] > 0)
+    made.insert(list(made).index("usd_per_1k") + 1, "usd_per_right", right)
+    return made
+
+
+def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:
+    """Return what one run cost and how long its requests took."""
+    cost = cost_of(run)
+    per = 1_000 / run.done if run.done else np.nan
+    neurons = np.nan if cost.neurons is None else cost.neurons * per
+    seconds = np.array(run.seconds_of_requests, dtype=float)
+    p50, p95 = np.quantile(seconds, (0.5, 0.95)) if len(seconds) else (np.nan, np.nan)
+    return {
+        "answered": run.done, "stored": run.stored, "failed": run.failed, "requests": run.requests,
+        "usd_per_1k": neurons * USD_PER_NEURON, "neurons_per_1k": neurons,
+        "price": "unknown" if np.isnan(neurons) else "exact" if cost.exact else "estimated",
+        "p50": float(p50), "p95": float(p95), "error": None if error is None else str(error),
+    }  # fmt: skip
+
+
+def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
+    """Return which models no other one beats in both `by` and price; False for models of unknown price."""
+    good, dear = table[by].to_numpy(dtype=float), table["usd_per_1k"].to_numpy(dtype=float)
+    known = np.isfinite(good) & np.isfinite(dear)
+    beaten = [
+        bool(np.any(known & (good >= good[at]) & (dear <= dear[at]) & ((good > good[at]) | (dear < dear[at]))))
+        for at in range(len(table))
+    ]
+    return pd.Series(known & ~np.array(beaten, dtype=bool), index=table.index)

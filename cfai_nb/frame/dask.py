@@ -11,13 +11,12 @@ workers one limit, and tells the parts when to stop.  A part holds no token, and
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,24 +24,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._engine.plan import time_in_words
+from .._engine.stopping import STOP
 from ..errors import InputError, near
+from ..models import Cost
+from ..models.ledger import money
 from . import rows as frames
-from .arrow import VectorDtype
-from .cascades.cascade import Cascade, CascadeCall
+from .arrow import VectorArray, VectorDtype
+from .cascades.cascade import Cascade
 from .cascades.cascade_parts import TRUTH
-from .cascades.cascade_plan import Outline
-from .dask_part import CascadePart, Part, Priced, active
+from .columns import without_rows
+from .dask_part import CascadePart, Part, Priced, active, outlined
 from .gold import by_content, columns_in, replaced
-from .polars import WhenImported
+from .polars import when_imported
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
 if TYPE_CHECKING:
-    from ..models import Cost
     from ..session import Session
     from .call import Call
-    from .cascades.cascade_plan import RangePlan
-    from .dask_report import DaskReport
 
 #: Verbs beside those of tasks that go row by row.
 _BY_ROW = ("run", "verify")
@@ -61,7 +61,12 @@ class DaskAccessor:
 
     def __dir__(self) -> list[str]:
         every = [name for name in dir(self.accessor) if not name.startswith("_")]
-        return [name for name in every if name in _BY_ROW or _by_row(vars(self.accessor)[name])]
+        verbs = vars(self.accessor)
+        return [
+            name
+            for name in every
+            if name in _BY_ROW or (isinstance(verbs[name], TaskVerb) and not isinstance(verbs[name], RankVerb))
+        ]
 
     def __getattr__(self, name: str) -> DaskVerb:
         if name.startswith("_"):
@@ -75,10 +80,6 @@ class DaskAccessor:
             )
         meant = near(name, dir(self))
         raise AttributeError(f"cfai has no {name!r}.{f' Did you mean {meant!r}?' if meant else ''}")
-
-
-def _by_row(verb: Any) -> bool:
-    return isinstance(verb, TaskVerb) and not isinstance(verb, RankVerb)
 
 
 class DaskVerb:
@@ -105,15 +106,14 @@ class DaskVerb:
         return rows.map_partitions(part.laid, made, meta=meta)
 
     @Form
-    def plan(self, *args: Any, **options: Any) -> DaskPlan | RangePlan:
+    def plan(self, *args: Any, **options: Any) -> DaskPlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
 
         part, needed = self._part(args, options)
         if isinstance(part, CascadePart):
             (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
-            ranged: RangePlan = found
-            return ranged
+            return RangePlan(**found)
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         plans = [
@@ -135,51 +135,43 @@ class DaskVerb:
         part: Part
         if cascade is None:
             calls, meta = _rehearsed(self._bound._steps(*args, **options))
-            part = Part.of(self.__name__, args, options, calls, meta, functools.partial(self._report, calls))
+            part = Part.of(self.__name__, args, options, calls, meta)
         else:
             truth, given = options.get("truth"), dict(options)
             if truth is not None:  # of no rows a review labelled none
                 given["truth"] = replaced(
                     by_content(truth, "a Dask frame"), lambda one: one if isinstance(one, str) else []
                 )
-            whole = self._outlined(*args, **given)
+            whole = outlined(self._bound._steps(*args, **given))
             calls, meta, further = [whole.strong], whole.frame(), columns_in(truth) | self._vectors(cascade)
             if isinstance(meta, pd.DataFrame):
                 by = [*[TRUTH] * (truth is not None), *whole.names]
                 meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
-            report = functools.partial(self._report, calls, cascade=True)
-            part = CascadePart.of(self.__name__, args, options, calls, meta, report)
+            part = CascadePart.of(self.__name__, args, options, calls, meta)
+        self._report(part, calls[0])
         _join_cluster(calls[0].session, part)
         _stop_with_dask()
         return part, self._needed(calls[0], args, options, further)
 
-    def _report(self, calls: Sequence[Call], name: str, *, cascade: bool = False) -> DaskReport:
-        """Return the report of all parts of a call."""
+    def _report(self, part: Part, call: Call) -> None:
+        """Make the report of all parts, which they find by what they have in common."""
         from .dask_report import DaskReport
 
-        session, progress = calls[0].session.name, calls[0].options.progress
-        partitions, verb = self._data.npartitions, self.__name__
-        return DaskReport(name, verb, partitions, len(calls), session, progress, self._display, cascade=cascade)
+        cascade = isinstance(part, CascadePart)
+        verb = f"{self.__name__} with a cascade" if cascade else self.__name__
+        asked, partitions = None if cascade else len(part.asked), self._data.npartitions
+        DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
 
     @property
     def _chooses(self) -> bool:
         """Whether the result is rows of the frame, with all their columns."""
         return self.__name__ == "filter"
 
-    def _outlined(self, *args: Any, **options: Any) -> CascadeCall:
-        """Return a call with a cascade on no rows, checked."""
-        with contextlib.closing(self._bound._steps(*args, **options)) as steps:
-            outline = advance(steps)[0]
-            assert isinstance(outline, Outline)
-            assert isinstance(outline.call, CascadeCall)
-            return outline.call
-
     def _vectors(self, cascade: Cascade) -> set[Any]:
         """Return the columns that may hold vectors, which a cascade learns from."""
         if not cascade.learns or self._data.ndim == 1:
             return set()
-        types = self._data._meta.dtypes.items()
-        return {name for name, dtype in types if isinstance(dtype, VectorDtype) or dtype.kind == "O"}
+        return {name for name, dtype in self._data._meta.dtypes.items() if dtype.kind == "O"}
 
     def _needed(
         self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any], further: Set[Any] = frozenset()
@@ -211,20 +203,10 @@ def _rehearsed(steps: Any) -> tuple[list[Call], Any]:
     calls: list[Any] = []
     step, finish = advance(steps)
     while step is not None:
-        calls.append(step)
-        step, finish = advance(steps, _no_answers(calls[-1]))
+        call: Any = step
+        calls.append(call)
+        step, finish = advance(steps, without_rows(call.to_columns(), call.rows.index, call.task.name))
     return calls, finish()
-
-
-def _no_answers(call: Call) -> Any:
-    """Return the result of a call on no rows: its columns and their types."""
-    from .._engine.run_state import Results
-    from .columns import to_pandas
-
-    none = np.empty(0, dtype=np.int64)
-    return to_pandas(
-        call.task.to_columns([]), where=none, results=Results(0), index=call.rows.index, name=call.task.name, space=None
-    )
 
 
 # -- the price before ------------------------------------------------------------------------------------------------
@@ -259,8 +241,6 @@ class DaskPlan:
     @classmethod
     def of(cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None) -> DaskPlan:
         """Add up the partitions; an input that several have is counted in the first of them."""
-        from ..models import Cost
-
         there = [part for part in parts if part.keys is not None and len(part.keys)]
         keys = np.concatenate([part.keys for part in there]) if there else np.empty(0, dtype="V16")
         _, first = np.unique(keys.view([("high", "u8"), ("low", "u8")]), return_index=True)
@@ -289,11 +269,7 @@ class DaskPlan:
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        from ..models.ledger import money
-        from .files.enrich_report import time_in_words
-
         stored = f", {self.stored:,} in the store" if self.stored else ""
-        limit = "no known rate limit" if self.minutes is None else time_in_words(self.minutes)
         cost = f"{money(self.cost.neurons, False)} at most; estimated, nothing sent"
         if not self.requests:
             cost = "nothing to send, nothing to pay"
@@ -301,9 +277,30 @@ class DaskPlan:
             self.words,
             f"  {self.rows:,} rows in {self.partitions:,} partitions ({self.missing:,} without content), "
             f"{self.distinct:,} distinct{stored}",
-            f"  {self.requests:,} requests, {limit}",
+            f"  {self.requests:,} requests, {time_in_words(self.minutes)}",
             f"  {cost}",
         ])  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class RangePlan(DaskPlan):
+    """The plan of a verb with a cascade, which is a range; ``words`` are all of it, and ``requests`` go to all models.
+
+    Attributes
+    ----------
+    least, expected, at_least, expected_cost, at_most, reason
+        As of a ``CascadePlan``; ``cost`` is ``at_most``.
+    """
+
+    least: int
+    expected: int
+    at_least: Cost
+    expected_cost: Cost
+    at_most: Cost
+    reason: str
+
+    def __repr__(self) -> str:
+        return self.words
 
 
 # -- the cluster, and Dask's own schedulers --------------------------------------------------------------------------
@@ -335,14 +332,13 @@ def _stop_with_dask() -> None:
 
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
-    from .._engine.stopping import STOP
     from .dask_report import end_idle
 
     if failed:
-        for key in tuple(state.get("running", ())):
-            for part in _parts_in(graph.get(key)):
-                for stop in tuple(active.get(part.call, ())):
-                    stop.ask(STOP)
+        ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        for call, stop in tuple(active):
+            if call in ended:
+                stop.ask(STOP)
     end_idle()
 
 
@@ -370,8 +366,6 @@ def register(accessor: type) -> None:
     namespace = type("DaskAccessor", (DaskAccessor,), {"accessor": accessor, "__doc__": DaskAccessor.__doc__})
 
     def add(module: ModuleType) -> None:
-        from .arrow import VectorArray, VectorDtype
-
         own = importlib.import_module("dask.dataframe.extensions")
         for owner in (module.DataFrame, module.Series):
             if "cfai" in vars(owner):  # again, as after a reload
@@ -381,8 +375,4 @@ def register(accessor: type) -> None:
         example = [np.zeros(1, dtype=np.float32)] * 2
         own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))
 
-    there = sys.modules.get("dask.dataframe")
-    if there is not None and hasattr(there, "DataFrame"):
-        add(there)
-        return
-    WhenImported("dask.dataframe", add).wait()
+    when_imported("dask.dataframe", "DataFrame", add)

@@ -7,33 +7,34 @@ with those of the other parts, and what becomes of them is reported to the proce
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
 import itertools
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import CfaiError, ColumnError, InputError, SetupError
+from .._engine.run_options import NAMES
+from .._engine.stopping import Stop
+from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
+from ..models import price
+from ..models.ledger import Budget
 from . import rows as frames_of
 from .call import Call, warn
-from .cascades.cascade import Cascade
+from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import whole
+from .cascades.cascade_plan import CascadePlan
 from .steps import advance
 from .verb import TaskVerb
 
 if TYPE_CHECKING:
-    from ..models.ledger import Budget
     from ..session import Session
-    from .cascades.cascade import CascadeCall
-    from .cascades.cascade_plan import CascadePlan, RangePlan
 
 #: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
 _budgets: dict[str, Budget] = {}
@@ -41,7 +42,7 @@ _proven: set[str] = set()
 #: What the report of a cascade says of its calls, which have noted it themselves.
 _SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
-active: collections.defaultdict[str, set[Any]] = collections.defaultdict(set)
+active: set[tuple[str, Stop]] = set()
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,6 @@ class Priced:
         """Return what is needed of the plan of a partition."""
         if plan is None:
             return cls(0)
-        from ..models import price
-
         costs = [price(plan.estimate_usage([at]), plan.model).neurons for at in range(len(plan.inputs))]
         prices = np.array([np.nan if one is None else one for one in costs], dtype=float)
         keys = np.array(plan.keys, dtype="V16")
@@ -78,43 +77,22 @@ class Asked:
 
 @dataclass(frozen=True)
 class Part:
-    """A verb as it is carried out on each partition.
-
-    Attributes
-    ----------
-    verb, args, options
-        As called, with the run options of the session.
-    call : str
-        What all parts of a call have in common.
-    budget : SharedLimit or None
-        One for all parts.
-    session : str
-        Its name.
-    meta : DataFrame or Series
-        The result, without rows.
-    asked : tuple of Asked
-        The calls that each part makes.
-    """
+    """A verb as it is carried out on each partition."""
 
     verb: str
     args: tuple[Any, ...]
-    options: Mapping[str, Any]
-    call: str
-    budget: SharedLimit | None
-    session: str
-    meta: Any
-    asked: tuple[Asked, ...]
+    options: Mapping[str, Any]  # as called, with the run options of the session
+    call: str  # what all parts of a call have in common
+    budget: SharedLimit | None  # one for all parts
+    session: str  # its name
+    meta: Any  # the result, without rows
+    asked: tuple[Asked, ...]  # the calls that each part makes
     _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
 
     @classmethod
-    def of(
-        cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any,
-        report: Callable[[str], object],
-    ) -> Part:  # fmt: skip
-        """Return the part of a call that was checked; `report` makes the report of its name."""
-        from .._engine.run_options import NAMES
-
-        call, name = calls[0], uuid.uuid4().hex
+    def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
+        """Return the part of a call that was checked."""
+        call = calls[0]
         run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
         given = {name: value for name, value in options.items() if name not in NAMES}
         if call.session.endpoint.is_server and not isinstance(options.get("model"), Cascade):
@@ -127,8 +105,8 @@ class Part:
             )
             for one in calls
         )  # fmt: skip
-        report(name)
-        return cls(verb, args, {**given, **run}, name, budget, call.session.name, meta, asked, [call.session])
+        name, session = uuid.uuid4().hex, call.session
+        return cls(verb, args, {**given, **run}, name, budget, session.name, meta, asked, [session])
 
     @property
     def __name__(self) -> str:
@@ -164,18 +142,14 @@ class Part:
 
     def _within(self, do: Any, frame: Any) -> Any:
         """Do something with the session of the call, in a way that the cluster or Dask's scheduler can stop."""
-        from .._engine.stopping import Stop
-
         link = _link()
         stop = Stop()
-        active[self.call].add(stop)
+        active.add((self.call, stop))
         try:
             with contextlib.nullcontext() if link is None else link.part(self.call, stop):
                 return stop.context().run(do, self._session(link), frame, link)
         finally:
-            active[self.call].discard(stop)
-            if not active[self.call]:
-                active.pop(self.call, None)
+            active.discard((self.call, stop))
             stop.end()
 
     def _session(self, link: Any) -> Session:
@@ -277,26 +251,26 @@ class CascadePart(Part):
         """Return the result of a partition."""
         return self._within(functools.partial(self._looked_up, made), frame)
 
-    def ranged(self, frames: Any) -> RangePlan:
-        """Price the calls as a range; nothing is sent."""
+    def ranged(self, frames: Any) -> dict[str, Any]:
+        """Return the fields of the ``RangePlan`` of its calls; nothing is sent."""
         plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
-        return plan.summary(len(frames))
+        e, partitions = plan.estimate, len(frames)
+        return {
+            "words": repr(plan).replace(" distinct", f" distinct, in {partitions:,} partitions", 1),
+            "partitions": partitions, "rows": e.rows, "missing": e.missing, "distinct": e.distinct, "stored": e.stored,
+            "requests": e.requests, "cost": e.cost, "minutes": e.minutes, "least": plan.least,
+            "expected": plan.expected, "at_least": plan.at_least, "expected_cost": plan.expected_cost,
+            "at_most": plan.at_most, "reason": plan.reason,
+        }  # fmt: skip
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
-        return self._outlined(session, frame, link).plan()
-
-    def _outlined(self, session: Session, frame: Any, link: Any) -> CascadeCall:
-        """Return the call with a cascade on some rows, before any of its calls is made."""
-        with contextlib.closing(self._steps(session, frame)) as steps:
-            outline: Any = advance(steps)[0]
-            call: CascadeCall = outline.call
-            return call
+        return outlined(self._steps(session, frame)).plan()
 
     def _looked_up(self, made: tuple[bytes, Any], session: Session, frame: Any, link: Any) -> Any:
         keys, answers = np.frombuffer(made[0], dtype="S16"), made[1]
         options = {name: given for name, given in self.options.items() if name != "truth"}
         own = dataclasses.replace(self, options={**options, "cache": False})  # nothing is looked for in the store
-        call = own._outlined(session, frame, link)
+        call = outlined(own._steps(session, frame))
         plan = call.strong.plan()
         wanted = np.array(plan.keys, dtype="S16")
         found = np.searchsorted(keys, wanted)
@@ -333,23 +307,21 @@ class CascadePart(Part):
         return call.rows.keys, _conformed(made, self.meta)
 
 
+def outlined(steps: Any) -> CascadeCall:
+    """Return the call of a verb with a cascade, checked, before any of its calls is made."""
+    with contextlib.closing(steps):
+        outline: Any = advance(steps)[0]
+        call: CascadeCall = outline.call
+        return call
+
+
 @dataclass(frozen=True)
 class SharedLimit:
-    """A budget as workers can share it, by its name.
+    """A budget as workers can share it, by its name."""
 
-    Attributes
-    ----------
-    name : str
-        ``"free ..."`` where it is that of today's free Neurons, from which other programs spend as well.
-    neurons, elsewhere : float
-        What this account may still spend by its ledger, and what other programs spent as far as is known.
-    label : str
-    allow_unknown : bool
-    """
-
-    name: str
-    neurons: float
-    elsewhere: float
+    name: str  # "free ..." where it is that of today's free Neurons, from which other programs spend as well
+    neurons: float  # what this account may still spend by its ledger
+    elsewhere: float  # what other programs spent as far as is known
     label: str
     allow_unknown: bool
 
@@ -395,8 +367,6 @@ def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
 
 def _say_to_client(text: str) -> None:
     from distributed.worker import warn
-
-    from ..errors import CfaiWarning
 
     warn(text, CfaiWarning)
 

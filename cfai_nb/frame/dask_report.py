@@ -14,18 +14,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from .. import errors
 from .._engine.run_state import Event, Waiting
-from ..markup import counted
+from ..html.markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
 from .call import remember
 from .cascades.cascade_plan import Certificate
 from .progress import Display, listener
-from .report import Report, spent_words
+from .report import Report, ReportOfCalls, spent_words
 
 if TYPE_CHECKING:
     from ..errors import CfaiError
@@ -50,12 +49,7 @@ _reports: collections.OrderedDict[str, DaskReport] = collections.OrderedDict()
 class PartWatch:
     """Follows one call of a part, and sends notes of it.
 
-    Parameters
-    ----------
-    send : callable
-        Takes a note.
-    shown : Report or None
-        What ``cf.last_run()`` returns meanwhile; None: the report of the call itself.
+    `shown` is what ``cf.last_run()`` returns meanwhile; None: the report of the call itself.
     """
 
     def __init__(self, send: Callable[[Mapping[str, Any]], object], shown: Report | None) -> None:
@@ -113,18 +107,9 @@ def take(
 ) -> None:  # fmt: skip
     """Take a note of a part; nothing happens where its call was made in another process.
 
-    Parameters
-    ----------
-    call, part : str
-        What all parts of a call have in common; and one attempt at a part.
-    state : {"runs", "ends", "failed", "lost"}
-    at : int
-        Which of the calls of the part.
-    note : mapping, optional
-        See ``PartWatch``.
-    apart : bool
-        Whether its charges are in another ledger than that of the client.
-    error : sequence of (name of its class, words), or empty
+    `call` is what all parts have in common, `part` one attempt at a part, `state` "runs", "ends", "failed" or "lost",
+    and `at` which of its calls the `note` of a ``PartWatch`` is about.  `apart` says that its charges are in another
+    ledger than that of the client; `error` has the name of a class and words.
     """
     if (report := _reports.get(call)) is not None:
         report.take(part, state, at, note, apart, error)
@@ -141,33 +126,23 @@ def end_idle() -> None:
         report.end()
 
 
-class DaskReport(Report):
+class DaskReport(ReportOfCalls):
     """What the parts of a call on a Dask frame do; ``cf.last_run()`` returns it once one has begun.
 
-    Parameters
-    ----------
-    call : str
-        What all parts have in common.
-    verb : str
-    partitions, calls : int
-        Parts of the frame, and calls that each of them makes.
-    cascade : bool
-        Whether one part makes the calls for all partitions, about fewer rows each.
-    session : str
-        Name of the session that keeps the ledger.
-    progress : bool or None
-    display : callable, optional
-        See ``listener``.
+    `call` is what all parts have in common, and `calls` how many calls the part of a partition makes.  None: one part
+    makes the calls of a cascade for all partitions, each about fewer rows than the one before.  The session of this
+    name keeps the ledger.
     """
 
+    _elsewhere = "The answers of a call on a Dask frame are in what its .compute() returned."
+
     def __init__(
-        self, call: str, verb: str, partitions: int, calls: int, session: str, progress: bool | None,
-        display: Display | None, *, cascade: bool = False,
+        self, call: str, verb: str, partitions: int, calls: int | None, session: str, progress: bool | None,
+        display: Display | None,
     ) -> None:  # fmt: skip
-        self.call, self._partitions, self._calls, self._cascade = call, partitions, calls, cascade
-        self._verb = f"{verb} with a cascade" if cascade else verb
+        self.call, self._verb, self._partitions, self._calls = call, verb, partitions, calls
+        self._covered = partitions if calls is None else 1  # by one part
         self._session, self._progress, self._display = session, progress, display
-        self.answered_by = None
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._computed = False
@@ -254,10 +229,10 @@ class DaskReport(Report):
 
     @property
     def _parts(self) -> int:
-        if self._final is not None:
-            return self._final[1]
-        ended = sum(state == "ends" for state in self._states.values())
-        return ended * self._partitions if self._cascade else ended
+        with self._lock:
+            if self._final is not None:
+                return self._final[1]
+            return self._covered * sum(state == "ends" for state in self._states.values())
 
     @property
     def _over(self) -> bool:
@@ -302,12 +277,12 @@ class DaskReport(Report):
     @property
     def _known(self) -> int:
         """Partitions that have begun."""
-        begun = sum(state != "lost" for state in self._states.values())
-        return begun * self._partitions if self._cascade else begun
+        with self._lock:
+            return self._covered * sum(state != "lost" for state in self._states.values())
 
     def _counted(self, notes: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
         """Return the notes that say how far the rows are: of a cascade the latest alone."""
-        latest = dict(sorted(notes)) if self._cascade else {}
+        latest = dict(sorted(notes)) if self._calls is None else {}
         return {key: note for key, note in notes.items() if latest.get(key[0], key[1]) == key[1]}
 
     @property
@@ -326,8 +301,8 @@ class DaskReport(Report):
         live = {key: note for key, note in every.items() if states[key[0]] != "lost"}
         latest = self._counted(live)
         total = {name: sum(note[name] for note in latest.values()) for name in ("done", "failed", "missing", "stored")}
-        total = {name: count // self._calls for name, count in total.items()}
-        rows = sum(note["rows"] for (_, at), note in latest.items() if self._cascade or not at)
+        total = {name: count // (self._calls or 1) for name, count in total.items()}
+        rows = sum({part: note["rows"] for (part, _), note in latest.items()}.values())  # of each part once
         begun = self._known
         if not self._ended and 0 < begun < self._partitions:
             rows = max(total["done"] + total["failed"], round(rows / begun * self._partitions))
@@ -337,7 +312,7 @@ class DaskReport(Report):
         spent = Cost(None if None in neurons else sum(neurons), all(n["exact"] for n in notes if n["requests"]))
         done = total["done"] + total["failed"]
         ahead = (rows - done) / (done - total["stored"]) if done > total["stored"] else None
-        if self._cascade and not self._ended:  # how many rows the next calls are about is not known
+        if self._calls is None and not self._ended:  # how many rows the next calls are about is not known
             ahead = None
         projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
         return Event(
@@ -376,15 +351,6 @@ class DaskReport(Report):
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
-    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Empty: the seconds of each request stay where they were sent."""
-        return np.zeros(0)
-
-    @property
-    def _filled(self) -> int:
-        return 0
-
-    @property
     def _wanted(self) -> int:
         return self.event.rows
 
@@ -414,8 +380,4 @@ class DaskReport(Report):
         LookupError
             Always.
         """
-        raise LookupError("The answers of a call on a Dask frame are in what its .compute() returned.")
-
-    def covers(self, index: pd.Index[Any]) -> bool:
-        """Whether it was about the rows of this index, which is not known here."""
-        return False
+        raise LookupError(self._elsewhere)

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from .._engine.run_state import Results, Run
+from .. import session
+from .._engine.run_options import RunOptions
+from .._engine.run_state import Run
 from ..errors import RowError
 from ..models import Model
 from ..tasks import Ask, Column, Extract
@@ -24,41 +25,24 @@ from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows as frame_rows
 from .call import Call, Whole, remember
 from .cascades.cascade_parts import add
-from .columns import to_pandas
+from .columns import without_rows
 from .report import Report
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
     from .steps import Step
 
 
 class ExtractCall:
-    """The calls of an extraction model and of a decision model for one ``extract``.
+    """The calls of an extraction model and of a decision model for one ``extract``; takes what a ``Call`` takes.
 
-    Parameters
-    ----------
-    task : Extract
-    asked : mapping of str to Question
-        What the decision model answers, by field.
-    rest : Extract or None
-        What the extraction model finds; None where nothing is left for it.
-    model, data, on, options, part, whole
-        As of a ``Call``.
-
-    Attributes
-    ----------
-    title : str
-        What its report begins with.
-    report : Report or None
-        Of both together, once they have ended.
+    `asked` is what the decision model answers, by field; `rest` what the extraction model finds, None where nothing is
+    left for it.  ``report`` is that of both together, once they have ended.
     """
 
     def __init__(
         self, task: Extract, asked: Mapping[str, Question], rest: Extract | None, model: Any, data: frame_rows.Frame,
         on: Any, options: Mapping[str, Any] | RunOptions, part: str = "", *, whole: Whole | None = None,
     ) -> None:  # fmt: skip
-        from .. import session
-
         # Merged once, so that both calls share one budget.
         merged = session.current().options(options) if isinstance(options, Mapping) else options
         deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged, part, whole=whole)
@@ -104,15 +88,8 @@ class ExtractCall:
         """Return the columns of the frame, without cells."""
         each = [columns for call in self.calls if isinstance(columns := call.to_columns(), Mapping)]
         known = {name: column for columns in each for name, column in columns.items()}
-        frame = self._join(*(_without_rows(columns) for columns in each))
+        frame = self._join(*(pd.DataFrame(without_rows(columns, pd.RangeIndex(0))) for columns in each))
         return {name: known.get(name, Column([], "number")) for name in frame.columns}
-
-
-def _without_rows(columns: Mapping[str, Column]) -> pd.DataFrame:
-    none = np.zeros(0, dtype=np.int64)
-    made = to_pandas(columns, where=none, results=Results(0), index=pd.RangeIndex(0), name=None, space=None)
-    assert isinstance(made, pd.DataFrame)
-    return made
 
 
 def together(fields: Fields, asked: Mapping[str, Question], *frames: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .. import session
 from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
@@ -161,12 +162,7 @@ def truths(data: rows.Frame, on: Any, truth: Any, names: Sequence[str]) -> pd.Da
 def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
     """Return the right answers to one question, on the index of the frame.
 
-    Parameters
-    ----------
-    data : DataFrame or Series
-    on : column or template
-        What the question is about, which is what a review has to have shown.
-    given : column name, Series, list or Gold
+    `on` is what the question is about, which is what a review has to have shown.
 
     Raises
     ------
@@ -236,7 +232,6 @@ def gold(name: str) -> Gold:
     --------
     >>> df["gold"] = cf.gold("topics").match(df, "text")
     """
-    from .. import session
     from .._engine.store.reviews import review_names
 
     store = session.current().store()

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .._engine.stopping import in_thread
 from ..errors import near
 from ..vectors.vector import Space, base_and_rows, views
 from .arrow import VectorArray, VectorDtype
@@ -81,8 +82,6 @@ class PolarsVerb:
     @Form
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.stopping import in_thread
-
         given = await in_thread(lambda: (self._bound(), *_given(args, options)))
         result = await given[0].aio(*given[1], **given[2])
         return await in_thread(lambda: self._returned(result, options))
@@ -266,11 +265,15 @@ class WhenImported(MetaPathFinder):
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
-    def wait(self) -> None:
-        """Be asked from now on, in place of an earlier one."""
-        same = [one for one in sys.meta_path if getattr(one, "wanted", None) == self.wanted]
-        sys.meta_path[:] = [one for one in sys.meta_path if one not in same]
-        sys.meta_path.insert(0, self)
+
+def when_imported(wanted: str, name: str, then: Callable[[ModuleType], None]) -> None:
+    """Call a function with a module: now if that has been imported and has this name, or once it has been imported."""
+    there = sys.modules.get(wanted)
+    if there is not None and hasattr(there, name):
+        then(there)
+        return
+    others = [one for one in sys.meta_path if getattr(one, "wanted", None) != wanted]  # without an earlier one of ours
+    sys.meta_path[:] = [WhenImported(wanted, then), *others]
 
 
 def register(accessor: type) -> None:
@@ -283,8 +286,4 @@ def register(accessor: type) -> None:
             module.api.register_dataframe_namespace("cfai")(namespace)
             module.api.register_series_namespace("cfai")(namespace)
 
-    there = sys.modules.get("polars")
-    if there is not None and hasattr(there, "api"):
-        add(there)
-        return
-    WhenImported("polars", add).wait()
+    when_imported("polars", "api", add)

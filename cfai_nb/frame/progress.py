@@ -11,18 +11,16 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .._engine.run_state import Waiting
-    from .report import Report
+from .._engine.run_state import Waiting
+from ..models.ledger import dollars, money
+from .report import Report, cost_words
 
 #: Shows how far a run is; called ten times a second and once at the end.
-Listener = Callable[["Report"], None]
+Listener = Callable[[Report], None]
 #: Makes the bar of a notebook; handed down by callers above the widgets, so that nothing here imports them.
 Display = Callable[[], AbstractContextManager[Listener]]
 #: Listeners of the user (``cf.listen``), which get every Event, whatever is shown.
@@ -30,13 +28,7 @@ listeners: list[Listening] = []
 
 
 class Listening:
-    """A listener at work, until ``close()`` or the end of its ``with`` block.
-
-    Parameters
-    ----------
-    on_event : callable
-        Called with every Event.
-    """
+    """A listener at work, which gets every Event until ``close()`` or the end of its ``with`` block."""
 
     def __init__(self, on_event: Callable[[Any], Any]) -> None:
         self.on_event = on_event
@@ -64,28 +56,23 @@ def notify(event: Any) -> None:
 
 
 def listener(wanted: bool | None, display: Display | None = None) -> AbstractContextManager[Listener]:
-    """Return what shows a run.
+    """Return what shows a run; `wanted` as None decides by where the output goes.
 
-    Parameters
-    ----------
-    wanted : bool or None
-        None decides by where the output goes.
-    display : callable, optional
-        Makes the bar of a notebook; without it a line of text is shown there.
+    `display` makes the bar of a notebook; without it a line of text is shown there.
     """
     if wanted is False:
-        shown: AbstractContextManager[Listener] = contextlib.nullcontext(_silent)
+        shown: AbstractContextManager[Listener] = contextlib.nullcontext(silent)
     elif in_notebook() and display is not None:
         shown = display()
     elif wanted or sys.stderr.isatty():
         shown = line()
     else:
-        shown = contextlib.nullcontext(_silent)
+        shown = contextlib.nullcontext(silent)
     return _with_listeners(shown)
 
 
-def _silent(report: Report) -> None:
-    return None
+def silent(report: Report) -> None:
+    """Show nothing."""
 
 
 @contextlib.contextmanager
@@ -114,9 +101,6 @@ def in_notebook() -> bool:
 
 def words(report: Report) -> str:
     """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
-    from ..models.ledger import dollars, money
-    from ..vectors.vector import stand_in
-
     event = report.event
     parts = [f"{report.title or event.verb} {event.done + event.failed:,}/{event.rows:,}"]
     if event.stored:
@@ -129,8 +113,7 @@ def words(report: Report) -> str:
         cost = money(event.spent.neurons, event.spent.exact)
         if event.projected.neurons is not None and not event.finished:
             cost += f" of {dollars(event.projected.neurons, False)}"
-        would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"{pretended}, {would}{cost}" if (pretended := stand_in(event.origin)) else cost)
+        parts.append(cost_words(event, cost))
     if event.left is not None and not event.finished:
         parts.append(f"{event.left:.0f} s left")
     if event.in_flight:

@@ -82,25 +82,11 @@ def _is_written_vector(text: str) -> bool:
 def read(
     column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None = None, files: Folder | None = None
 ) -> tuple[Sequence[str | Media | None], Bad]:
-    """Read a column as what a task takes.
+    """Read a column as what a task takes; return its cells, and by position the error of those that cannot be sent.
 
-    Parameters
-    ----------
-    column : Series
-    takes : frozenset of str
-        Kinds of content.  With ``"text"`` among them, a cell that is not text is media; otherwise text is an address
-        or the name of a file.
-    fetch : callable, optional
-        Fetches addresses; without it they are refused.
-    files : Folder, optional
-        Where texts name files; without it they are refused.
-
-    Returns
-    -------
-    cells : list of str, Media or None
-        None where the cell is missing or blank, and where it cannot be sent.
-    bad : dict of int to InputError
-        By position: cells that cannot be sent.
+    A cell is None where it is missing or blank, and where it cannot be sent.  With "text" among the kinds that are
+    taken, a cell that is not text is media; otherwise text is an address or the name of a file.  Without `fetch`
+    addresses are refused, and without `files` names of files.
     """
     if "text" not in takes:
         return _media(column, takes, fetch, files)
@@ -189,10 +175,10 @@ def _media(
                 found[at] = _fitting(media, takes)
         except InputError as error:
             bad[at] = WrongKind(str(error)) if _no_file(cell) else error
-    if links and fetch is None:
+    if fetch is None:
         refused = "the cell is an address; fetch=True, here or in cf.connect, lets it be fetched from public hosts"
         bad |= {at: InputError(refused) for at in links}
-    elif links and fetch is not None:
+    elif links:
         urls = list(dict.fromkeys(links.values()))
         fetched = dict(zip(urls, fetch(urls), strict=True))
         for at, url in links.items():

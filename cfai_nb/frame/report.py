@@ -15,7 +15,7 @@ import pandas as pd
 from .._engine.run_state import Event, Run
 from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
 from ..errors import CfaiWarning as CfaiWarning
-from ..markup import card, chip, counted, escape, facts, row, soft
+from ..html.markup import card, chip, counted, escape, facts, row, soft
 from ..models.ledger import dollars, money
 from ..vectors.vector import stand_in
 from .cascades.cascade_plan import Certificate
@@ -199,7 +199,7 @@ class Report:
         first = errors[0]
         if isinstance(first, ServiceError) and all(type(error) is type(first) for error in errors):
             rows = f" All {len(errors):,} rows failed." if len(errors) > 1 else ""
-            return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
+            return with_text(copy.copy(first), f"{sentence(str(first))}{rows} cf.last_run().failures lists them.")
         return RowsFailed(self._first_failures())
 
     def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
@@ -220,7 +220,7 @@ class Report:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None:
             text = str(run.error)
-            raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
+            raise with_text(run.error, f"{sentence(text)} {self._kept_words}" if run.done else text)
         if failures and (ended := self.ended) is not None:
             raise ended
         warned = []
@@ -254,6 +254,44 @@ class Report:
 
     def _repr_html_(self) -> str:
         return receipt_card(self)
+
+
+class ReportOfCalls(Report):
+    """The report of many calls together: their totals.  What is about single rows raises a LookupError."""
+
+    #: Where the answers are, in a sentence.
+    _elsewhere = ""
+    certificate: Certificate | None = None
+    answered_by: pd.Series[Any] | None = None
+
+    @property
+    def run(self) -> Run:  # type: ignore[override]
+        """Not there: there are many.
+
+        Raises
+        ------
+        LookupError
+            Always.
+        """
+        raise LookupError(f"This report counts what many calls did, and does not hold their rows. {self._elsewhere}")
+
+    def covers(self, index: pd.Index[Any]) -> bool:
+        """Whether it was about the rows of this index: never, since they are not those of one frame."""
+        return False
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """Empty: the requests in flight are not kept for many calls."""
+        return pd.DataFrame({"seconds": [], "in_flight": []})
+
+    @property
+    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Empty: the seconds of each request are not kept for many calls."""
+        return np.zeros(0)
+
+    @property
+    def _filled(self) -> int:
+        return 0
 
 
 #: Failed rows that a receipt lists; ``failures`` has all.
@@ -301,18 +339,16 @@ def _details(report: Report) -> str:
 
 def spent_words(event: Event) -> list[str]:
     """Return the end of a receipt: requests, cost, what was not paid again, and seconds."""
-    cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-    pretended = stand_in(event.origin) if event.requests else ""
+    cost = cost_words(event, money(event.spent.neurons, event.spent.exact)) if event.requests else "nothing spent"
+    unknown = f"{counted(event.unknown_saved)} of unknown price" if event.unknown_saved else ""
+    saved = " and ".join(filter(None, (money(event.saved_neurons) if event.saved_neurons else "", unknown)))
+    return [counted(event.requests, "request"), cost, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
+
+
+def cost_words(event: Event, cost: str) -> str:
+    """Return a cost, marked as what it would be where a stand-in answered."""
     would = "" if event.spent.neurons is None else "would be "
-    saved = saved_words(event.saved_neurons, event.unknown_saved)
-    words = [counted(event.requests, "request"), f"{pretended}, {would}{cost}" if pretended else cost]
-    return [*words, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
-
-
-def saved_words(neurons: float, unknown: int) -> str:
-    """Return what was not paid again, and for how many rows the price is unknown; empty where nothing was saved."""
-    rows = f"{counted(unknown)} of unknown price" if unknown else ""
-    return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
+    return f"{stamp}, {would}{cost}" if (stamp := stand_in(event.origin)) else cost
 
 
 def _plain(label: Any) -> Any:
@@ -322,10 +358,12 @@ def _plain(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a text with a mark at its end."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _with_text(error: CfaiError, text: str) -> CfaiError:
+def with_text(error: CfaiError, text: str) -> CfaiError:
+    """Return an error that says something else."""
     error.args = (text, *error.args[1:])
     return error

@@ -10,22 +10,20 @@ import dataclasses
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from .. import session
+from .._engine.store.reviews import Mark, State, write_review
+from .._engine.store.store import Store
 from ..errors import StoreError, near
 from ..quality import Estimate, accuracy, draw
 from . import rows
 from .gold import contents, digests, frame_of, laid, read_marks
 from .reading import is_missing
-
-if TYPE_CHECKING:
-    from .._engine.store.reviews import Mark, State
-    from .._engine.store.store import Store
 
 #: The most labels among which one is chosen with a key or a click.
 MOST_LABELS = 100
@@ -34,24 +32,12 @@ _P = "p__"
 
 @dataclass(frozen=True)
 class Guess:
-    """A model's answers, as a review needs them.
+    """A model's answers, as a review needs them."""
 
-    Attributes
-    ----------
-    answers : ndarray of object, shape (N,)
-        None where missing.
-    labels : list
-        What can be answered.
-    p : ndarray of float64, shape (N, labels), or None
-        The probabilities.
-    unsure : ndarray of float64, shape (N,)
-        1 - the probability of the answer; 1 where nothing is known of it.
-    """
-
-    answers: npt.NDArray[np.object_]
-    labels: list[Any]
-    p: npt.NDArray[np.float64] | None
-    unsure: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.object_]  # None where missing
+    labels: list[Any]  # what can be answered
+    p: npt.NDArray[np.float64] | None  # the probabilities, a column a label
+    unsure: npt.NDArray[np.float64]  # 1 - the probability of the answer; 1 where nothing is known of it
 
 
 def read_guess(data: rows.Frame, guess: Any, labels: Sequence[Any] | None) -> Guess:
@@ -118,20 +104,10 @@ def _probabilities(beside: pd.DataFrame, labels: Sequence[Any]) -> npt.NDArray[n
 
 
 class ReviewState:
-    """The rows of a review and their marks.
+    """The rows of a review and their marks, in the order of the cards.
 
-    Attributes
-    ----------
-    name : str
-    guess : Guess
-    marks : list of Mark
-        In the order of the cards.
-    at : list of int
-        For each card, the position of its row (of equal rows, the first).
-    stored : bool
-        Whether the session has a store.
-    notes : list of str
-        What is to be known about the rows.
+    ``at`` has for each card the position of its row (of equal rows, the first); ``notes`` is what is to be known about
+    the rows.
     """
 
     def __init__(
@@ -166,8 +142,6 @@ class ReviewState:
 
     def _drawn(self, n: int, seed: int) -> list[Mark]:
         """Draw distinct rows: unsure ones, and those that stand for many, more often."""
-        from .._engine.store.reviews import Mark, write_review
-
         distinct = list(self._first)
         unsure = np.array([self.guess.unsure[at] * self._copies[row] for row, at in self._first.items()])
         chosen, chance = draw(unsure, n, seed=seed)
@@ -236,8 +210,6 @@ class ReviewState:
         self._keep(place, note=text.strip())
 
     def _keep(self, place: int, **changes: Any) -> None:
-        from .._engine.store.reviews import write_review
-
         self.marks[place] = dataclasses.replace(self.marks[place], **changes)
         if self._store is not None:
             write_review(self._store, self.name, [self.marks[place]])

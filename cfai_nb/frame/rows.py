@@ -26,23 +26,12 @@ ITSELF = "{value}"
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a frame as inputs.
+    """The rows of a frame as inputs."""
 
-    Attributes
-    ----------
-    inputs : list of Input or None
-        None where a cell is missing or blank, and where it cannot be sent.
-    bad : dict of int to InputError
-        By position: cells that cannot be sent.
-    index : Index
-    name : Hashable
-        For a Series that comes of it.
-    """
-
-    inputs: Sequence[Input | None]
-    bad: Bad
+    inputs: Sequence[Input | None]  # None where a cell is missing or blank, and where it cannot be sent
+    bad: Bad  # cells that cannot be sent
     index: pd.Index[Any]
-    name: Hashable
+    name: Hashable  # for a Series that comes of it
 
 
 _TEXT = frozenset({"text"})
@@ -54,20 +43,9 @@ def rows_of(
 ) -> Rows:  # fmt: skip
     """Turn a column, or a template filled from several columns, into inputs.
 
-    Parameters
-    ----------
-    data : DataFrame or Series
-    on : str or other column label, or None
-        A column, or a template with ``{column}`` in it.  A Series needs none; in its templates it is called by its own
-        name or ``{value}``.
-    template : bool
-        Whether ``on`` is a prompt: then it may not be left out, and must name a column.
-    takes : frozenset of str
-        The kinds of content the task and model take.  A template may name columns of pictures where they take them.
-    fetch : callable, optional
-        Fetches addresses that media lie at.
-    files : Folder, optional
-        Where the texts of a column name files.  In a template they never do.
+    A Series needs no `on`; in its templates it is called by its own name or ``{value}``.  With `template`, `on` is a
+    prompt: it may not be left out, and must name a column; columns of pictures too, where the task and model take them.
+    `files` is where the texts of a column name files; in a template they never do.
 
     Raises
     ------
@@ -88,7 +66,9 @@ def rows_of(
     elif isinstance(on, str) and (template or "{" in on):
         if "text" not in takes:
             what = " or ".join(sorted(takes))
-            raise ColumnError(f"This task and model take {what} and no words: name a column. {_columns_are(frame)}")
+            raise ColumnError(
+                f"This task and model take {what} and no words: name a column. Columns: {_columns(frame)}."
+            )
         inputs, bad = _fill(frame, on, takes, fetch)
     else:
         raise ColumnError(_no_column(frame, on))
@@ -191,10 +171,6 @@ def _columns(frame: pd.DataFrame) -> str:
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none"
 
 
-def _columns_are(frame: pd.DataFrame) -> str:
-    return f"Columns: {_columns(frame)}."
-
-
 def _no_column(frame: pd.DataFrame, name: Any) -> str:
     near = difflib.get_close_matches(str(name), [str(c) for c in frame.columns], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -213,17 +189,17 @@ def _fill(
         )
     labels = {name: _label(frame, name) for name in named}
     bad: Bad = {}
-    filled: dict[str, Sequence[str | Media | None]] = {}
+    filled: dict[tuple[str, str], Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
         # A template names text or media; a path in a text column is not opened here.
         found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
         refuse_wrong_kind(column, labels[name], found, wrong)
-        filled[f"{name}:{spec}"] = found
+        filled[name, spec] = found
         bad |= wrong
     prompts: list[Input | None] = []
     for at in range(len(frame)):
-        pieces = [(literal, None if name is None else filled[f"{name}:{spec}"][at]) for literal, name, spec in parts]
+        pieces = [(literal, None if name is None else filled[name, spec][at]) for literal, name, spec in parts]
         gone = any(name is not None and piece is None for (_, piece), (_, name, _) in zip(pieces, parts, strict=True))
         prompts.append(None if gone else _joined(pieces))
     return prompts, bad
@@ -284,19 +260,10 @@ def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad
 
 
 def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Fill the template of a call with other records than its rows.
+    """Fill the template of a call with other records than its rows: dicts, a DataFrame, or pairs of (value, answer).
 
-    Parameters
-    ----------
-    given : DataFrame, or list of dict or (value, answer)
-        Pairs are for templates that name one column.
-    data, template
-        What the call works on.
-
-    Returns
-    -------
-    list of (str, dict)
-        The prompt of each record, and what of it the template does not name; None where that is missing.
+    Pairs are for templates that name one column.  Returns the prompt of each record, and what of it the template does
+    not name; None where that is missing.
 
     Raises
     ------

@@ -14,21 +14,25 @@ import functools
 import inspect
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+import pandas as pd
+
+from .._engine.plan import Plan
+from .._engine.run_options import RunOptions
+from .._engine.stopping import in_thread
 from ..errors import FOLDED, CfaiError, Stopped, fold
+from ..models import Cost
+from ..models.ledger import money
 from .call import Call
 from .cascades.cascade_plan import CascadePlan, Outline
-from .progress import working
+from .progress import Display, working
 
 if TYPE_CHECKING:
     from .._engine.engine import Engine
-    from .._engine.plan import Plan
-    from .._engine.run_options import RunOptions
     from ..session.requests import RequestJob
-    from .compare_result import Plans
-    from .progress import Display
 
 
 T = TypeVar("T")
@@ -51,20 +55,8 @@ Steps: TypeAlias = Generator[Step, Any, Callable[[], T]]
 class Requests:
     """A step that sends a few requests that are not rows of a run, such as those to an index of vectors.
 
-    Parameters
-    ----------
-    name : str
-        What the line of progress begins with.
-    engine : Engine
-    work : callable
-        See ``RequestJob``.
-    options : RunOptions
-    drain : bool
-        See ``RequestJob``.
-    stopped : callable
-        Says what Stop left behind.
-    skippable : bool
-        Whether a plan goes on without its result, which is None then.
+    `work` and `drain` are those of a ``RequestJob``; `stopped` says what Stop left behind.  Where it is `skippable`, a
+    plan goes on without its result, which is None then.
     """
 
     def __init__(
@@ -75,7 +67,7 @@ class Requests:
 
         self._name, self._progress, self._stopped, self.skippable = name, options.progress, stopped, skippable
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
-        self._say: Callable[[str], None] = _silent
+        self._say: Callable[[str], None] = lambda text: None
 
     def tell(self, text: str) -> None:
         """Show how far it is."""
@@ -104,8 +96,15 @@ class Requests:
                 raise asyncio.CancelledError(self._stopped()) from None
 
 
-def _silent(text: str) -> None:
-    return None
+def requested(
+    name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, stopped: str, *,
+    skippable: bool = False,
+) -> Generator[Step, Any, Any]:  # fmt: skip
+    """Yield the step of requests that change nothing, and return what it made; Stop drops them and says `stopped`."""
+    step = Requests(name, engine, work, options, drain=False, stopped=lambda: stopped, skippable=skippable)
+    made = yield step
+    step.refuse_stopped()
+    return made
 
 
 class Form:
@@ -171,8 +170,6 @@ class Forms(ABC):
             raise
 
     async def _awaited(self, *args: Any, **options: Any) -> Any:
-        from .._engine.stopping import in_thread
-
         steps = await in_thread(lambda: self._steps(*args, **options))
         try:
             step, finish = await in_thread(lambda: advance(steps))
@@ -212,8 +209,6 @@ class Forms(ABC):
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")
         if len(plans) == 1:
             return next(iter(plans.values()))
-        from .compare_result import Plans
-
         return Plans(plans)
 
 
@@ -223,3 +218,51 @@ def advance(steps: Steps[Any], answer: Any = None, error: CfaiError | None = Non
         return (steps.send(answer) if error is None else steps.throw(error)), None
     except StopIteration as end:
         return None, end.value
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The plans of a verb that makes several calls; nothing is sent.
+
+    Attributes
+    ----------
+    plans : dict of str to Plan
+        By model where one task is put to several, else by what is embedded.
+    """
+
+    plans: Mapping[str, Plan | CascadePlan]
+
+    @property
+    def cost(self) -> Cost:
+        """The most all calls together can cost; unknown where a model publishes no price."""
+        return sum((plan.estimate.cost for plan in self.plans.values()), Cost(0.0))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """By call: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
+        rows = {}
+        for model, plan in self.plans.items():
+            e = plan.estimate
+            rows[model] = {
+                "rows": e.rows, "requests": e.requests, "stored": e.stored, "tokens": e.usage.tokens,
+                "neurons": e.cost.neurons, "usd": e.cost.usd, "minutes": e.minutes,
+            }  # fmt: skip
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
+
+    def __repr__(self) -> str:
+        lines, known = list[str](), list[float]()
+        for name, plan in self.plans.items():
+            e = plan.estimate
+            stored = f", {e.stored:,} in the store" if e.stored else ""
+            lines.append(f"  {name}: {e.requests:,} requests{stored}, {money(e.cost.neurons, False)}")
+            known += [] if e.cost.neurons is None else [e.cost.neurons]
+        parts = [f"{money(sum(known), False)} at most"] if known else []
+        parts += ["what is unknown"] if len(known) < len(lines) else []
+        further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
+        further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
+        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import BudgetError, RowsFailed
-from ..markup import counted, line
+from ..html.markup import counted, line
 from ..models import Model
 from ..models.ledger import money
 from ..quality import Difference, Estimate, accuracy, difference
@@ -27,8 +27,9 @@ from ..tasks import ChatTask, Column, Task
 from ..vectors.clustering import topic_terms
 from . import rows
 from .call import Call
+from .compare import plain
 from .gold import truth_of
-from .steps import Steps
+from .steps import Step, Steps
 
 #: Rows of gold below which nothing can be shown, and below which a round is not decided.
 LEAST, _LEAST_ROUND = 20, 8
@@ -186,7 +187,7 @@ class _Match:
         call.title = f"tune: {candidate.name}"
         return call
 
-    def _ask(self, tried: _Tried, at: Any, part: str) -> Steps[Any]:
+    def _ask(self, tried: _Tried, at: Any, part: str) -> Generator[Step, Any, npt.NDArray[np.bool_]]:
         """Ask about these rows, and note which answers are right; a row without an answer is not."""
         right = np.zeros(len(at), dtype=bool)
         try:
@@ -194,20 +195,20 @@ class _Match:
         except RowsFailed:  # a wording that no model follows is wrong everywhere
             if tried is self.tried[0] or self.options.on_error == "raise":
                 raise
-            return lambda: right
+            return right
         self.planned = answers is None  # a plan goes on without answers
         if answers is not None:
             right, _ = judge(answers.astype(object).to_numpy(), self.truth.iloc[at].to_numpy(dtype=object))
-        return lambda: right
+        return right
 
-    def choose(self) -> Any:
+    def choose(self) -> Generator[Step, Any, None]:
         """Let the candidates compete."""
         left = self.tried
         for number, size in enumerate(self._rounds(), 1):
             at = self.choosing[:size]
             for each in left:
                 new = at[len(each.right) :]
-                right = (yield from self._ask(each, new, f"round {number}"))() if len(new) else ()
+                right: Any = (yield from self._ask(each, new, f"round {number}")) if len(new) else ()
                 each.right |= dict(zip(new.tolist(), map(bool, right), strict=True))
                 each.round = number
             left = sorted(left, key=lambda each: -each.share)[: math.ceil(len(left) / 2)]  # stable: given comes first
@@ -239,11 +240,11 @@ class _Match:
         """Return the most that these rows can cost; 0 where that is unknown, and the budget itself refuses."""
         return self._call(tried.candidate, at).plan().estimate.cost.neurons or 0.0
 
-    def compare(self) -> Any:
+    def compare(self) -> Generator[Step, Any, None]:
         """Ask the winner and the task given about the other half."""
         for each in dict.fromkeys([self.tried[0].candidate.name, self.winner.candidate.name]):
             tried = next(tried for tried in self.tried if tried.candidate.name == each)
-            self.pairs[each] = (yield from self._ask(tried, self.judging, "other half"))()
+            self.pairs[each] = yield from self._ask(tried, self.judging, "other half")
 
     def result(self) -> Tuned:
         """Put together what came of it."""
@@ -313,8 +314,7 @@ def split(truth: Any, usable: npt.NDArray[np.bool_], seed: int) -> tuple[Any, An
 def rounds(count: int, most: int) -> list[int]:
     """Return how many rows each round of successive halving uses: twice as many for half as many candidates."""
     number = max(1, math.ceil(math.log2(count))) if count > 1 else 1
-    sizes = [max(min(_LEAST_ROUND, most), math.ceil(most / 2 ** (number - 1 - at))) for at in range(number)]
-    return sizes
+    return [max(min(_LEAST_ROUND, most), math.ceil(most / 2 ** (number - 1 - at))) for at in range(number)]
 
 
 def bill(sizes: Sequence[int], each: Sequence[float]) -> float:
@@ -357,7 +357,10 @@ def candidates(task: Task, on: Any, variants: Any, shown: Sequence[tuple[str, An
     named = (
         variants.items()
         if isinstance(variants, Mapping)
-        else ((_title(each, at), each) for at, each in enumerate(variants, 1))
+        else (
+            (f"“{line(each, 40)}”" if isinstance(each, str) else f"variant {at}", each)
+            for at, each in enumerate(variants, 1)
+        )
     )
     found += [_variant(str(name), each, task, on) for name, each in named]
     if len({each.name for each in found}) < len(found):
@@ -376,10 +379,6 @@ def _filled(prompt: str, template: str) -> str:
     return prompt[len(before) : len(prompt) - len(rest.partition("}")[2]) or None]
 
 
-def _title(variant: Any, at: int) -> str:
-    return f"variant {at}" if not isinstance(variant, str) else f"“{line(variant, 40)}”"
-
-
 def _variant(name: str, given: Any, task: Task, on: Any) -> Candidate:
     if isinstance(given, Task):
         return Candidate(name, _plain(given), on)
@@ -395,12 +394,12 @@ def _variant(name: str, given: Any, task: Task, on: Any) -> Candidate:
 
 
 def _plain(task: Task) -> Task:
-    """The task with its answers alone."""
-    beside = {each.name: False for each in dataclasses.fields(task) if each.name in ("probabilities", "details")}
-    plain = dataclasses.replace(task, **beside)
-    if not isinstance(column := plain.to_columns([]), Column) or column.kind == "vector":
+    """Return the task with its answers alone, if it has one a row."""
+    made = plain(task)
+    column = made.to_columns([])
+    if not isinstance(column, Column) or column.kind == "vector":
         raise ValueError(f"tune() takes a task with one answer a row that can be right or wrong, not {task.name}.")
-    return plain
+    return made
 
 
 def code_of(task: Task, on: Any, model: Any = None) -> str:

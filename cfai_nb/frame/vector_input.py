@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .. import session
+from .._engine.run_options import RunOptions
 from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
@@ -28,7 +30,6 @@ from .call import Call
 from .reading import is_missing
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
     from .steps import Step
 
 #: Yields the calls that are needed, and returns the vectors.
@@ -68,13 +69,8 @@ def progress_wanted(given: Mapping[str, Any]) -> bool | None:
 class Embedding:
     """Vectors for one call of a verb, embedded with its model and run options where they are not there yet.
 
-    The options are merged with those of the session once, so that one budget holds for all that is embedded.
-    ``yield from`` its methods: each yields the calls it needs.
-
-    Parameters
-    ----------
-    given : mapping
-        ``model`` and run options, as given by the user.
+    `given` is ``model`` and run options, as given by the user; they are merged with those of the session once, so that
+    one budget holds for all that is embedded.  ``yield from`` its methods: each yields the calls it needs.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -89,27 +85,16 @@ class Embedding:
     @functools.cached_property
     def options(self) -> RunOptions:
         """The run options, merged with those of the session."""
-        from .. import session
-
         return session.current().options({name: value for name, value in self.given.items() if name != "model"})
 
     def column(
         self, data: rows.Frame, on: Any, like: Space | None = None, *, asks: bool = False, part: str = "column"
     ) -> Vectors:
-        """Return the vectors of a column.
+        """Return the vectors of a column; without `on` of the Series itself, or of a frame's only column of vectors.
 
-        Parameters
-        ----------
-        data : DataFrame or Series
-        on : column or template, or None
-            A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine,
-            which prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
-        like : Space, optional
-            The space texts are embedded for; by default that of the default model.
-        asks : bool
-            Whether something else is embedded in the same call, such as a query, so that the options have an effect.
-        part : str
-            What a plan of several calls names this one.
+        A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine, for the
+        space `like` or that of the default model.  `asks` says that something else is embedded in the same call, such
+        as a query, so that the options have an effect; `part` is what a plan of several calls names this one.
 
         Raises
         ------
@@ -200,8 +185,6 @@ class Embedding:
 
     def _call(self, data: rows.Frame, on: Any, space: Space | None, part: str, *, query: bool = False) -> Call:
         """Return the call that embeds texts; for a space if one is given, and only where its origin answers."""
-        from .. import session
-
         model, here = self.model, session.current()
         if space is not None:
             if model is not None:
@@ -230,7 +213,7 @@ def recorded(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def holds_vectors(column: pd.Series[Any]) -> bool:
     """Whether the first cell that is there is an array or a list."""
-    if not may_hold_vectors(column):
+    if column.dtype != object and not isinstance(column.dtype, (pd.ArrowDtype, VectorDtype)):
         return False
     for cell in recorded(column):
         if isinstance(cell, (np.ndarray, list, tuple)):
@@ -240,9 +223,11 @@ def holds_vectors(column: pd.Series[Any]) -> bool:
     return False
 
 
-def may_hold_vectors(column: pd.Series[Any]) -> bool:
-    """Whether the dtype of a column leaves room for vectors."""
-    return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
+def only_vectors(data: rows.Frame) -> pd.Series[Any] | None:
+    """Return the Series, or the only column of a frame, that holds vectors; None where there is none, or several."""
+    columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]
+    found = [column for column in columns if holds_vectors(column)]
+    return found[0] if len(found) == 1 else None
 
 
 def refuse_needless(options: Mapping[str, Any], why: str) -> None:

@@ -12,10 +12,11 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
+from .. import session
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
 from ..tasks import Check, Extract, Rank, Task, Verify
@@ -23,12 +24,10 @@ from . import rows
 from .call import Call, Whole
 from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import DECIDING
+from .extract_call import ExtractCall
 from .progress import Display
 from .steps import Form, Forms, Steps
-
-if TYPE_CHECKING:
-    from .extract_call import ExtractCall
-    from .verb_help import Help
+from .verb_help import Help, of_function, of_task
 
 
 class Holder(Protocol):
@@ -41,11 +40,7 @@ class Holder(Protocol):
 class Verb:
     """A method of the accessor in three forms.
 
-    Parameters
-    ----------
-    module, name : str
-        The module within the package that defines it, and its name there: a function whose first parameter is the
-        data, and that yields ``Steps``.
+    It is a function of a module of the package, whose first parameter is the data, and that yields ``Steps``.
     """
 
     def __init__(self, module: str, name: str) -> None:
@@ -71,8 +66,6 @@ class Verb:
     @functools.cached_property
     def help(self) -> Help:
         """Its signature and docstring; built once."""
-        from .verb_help import of_function  # brings the engine's options; importing the package is quick
-
         return of_function(self.definition)
 
 
@@ -96,14 +89,8 @@ class BoundVerb(Forms):
 class Function(Forms):
     """A verb over something other than a frame, such as ``cf.enrich`` over files, in the same three forms.
 
-    Parameters
-    ----------
-    module, name : str
-        As of a ``Verb``; its definition takes ``display``.
-    plan : str
-        The function of that module that prices it.
-    display : callable, optional
-        Makes the progress bar of a notebook.
+    Its definition, named as that of a ``Verb``, takes ``display``; `plan` is the function of that module that prices
+    it.
     """
 
     def __init__(self, module: str, name: str, plan: str, display: Display | None = None) -> None:
@@ -112,8 +99,6 @@ class Function(Forms):
 
     @functools.cached_property
     def _help(self) -> Help:
-        from .verb_help import of_function
-
         return of_function(self._definition.definition, bound=False)
 
     @property
@@ -150,14 +135,7 @@ class BoundTaskVerb(BoundVerb):
 
 
 class TaskVerb(Verb):
-    """A task as a method.
-
-    Parameters
-    ----------
-    task : type of Task
-    about : str
-        What it does, where that is not what the task says of itself.
-    """
+    """A task as a method; `about` is what it does, where that is not what the task says of itself."""
 
     #: Options that go with a cascade alone.
     _with_cascades: tuple[str, ...] = ("truth",)
@@ -178,8 +156,6 @@ class TaskVerb(Verb):
     @functools.cached_property
     def help(self) -> Help:
         """Its signature and docstring; built once."""
-        from .verb_help import of_task
-
         return of_task(self.name, self.task, self._about, self.extra)
 
     def __get__(self, accessor: Holder | None, owner: type) -> Any:
@@ -234,18 +210,14 @@ def call_of(
     task: Task, model: Any, data: rows.Frame, on: Any, options: Any, part: str = "", *, whole: Whole | None = None
 ) -> Call | ExtractCall:
     """Return the call of a task; for an ``Extract`` with fields that its model has no type for, the two that it is."""
-    from ..session import current
-
-    here = current()
-    if not isinstance(task, Extract) or here.endpoint.is_server:
-        return Call(task, model, data, on, options, part, whole=whole)
-    # With any gateway, since the call itself says where one is missing.
-    asked, rest = task.divided() if here.model_for(task, model, "default").family == "clairic" else ({}, task)
-    if not asked:
-        return Call(task, model, data, on, options, part, whole=whole)
-    from .extract_call import ExtractCall  # brings the engine
-
-    return ExtractCall(task, asked, rest, model, data, on, options, part, whole=whole)
+    here = session.current()
+    if isinstance(task, Extract) and not here.endpoint.is_server:
+        # With any gateway, since the call itself says where one is missing.
+        family = here.model_for(task, model, "default").family
+        asked, rest = task.divided() if family == "clairic" else ({}, task)
+        if asked:
+            return ExtractCall(task, asked, rest, model, data, on, options, part, whole=whole)
+    return Call(task, model, data, on, options, part, whole=whole)
 
 
 def carried_out(call: Call | CascadeCall | ExtractCall) -> Steps[Any]:
@@ -264,11 +236,7 @@ def _without(given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in extra}
 
 
-class RowsVerb(TaskVerb):
-    """A verb whose answers choose among the rows of the frame, or order them."""
-
-
-class FilterVerb(RowsVerb):
+class FilterVerb(TaskVerb):
     """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
 
     _with_cascades = ("truth", "recall", "precision")
@@ -282,7 +250,7 @@ class FilterVerb(RowsVerb):
         return data[holds.fillna(False).to_numpy(dtype=bool)]
 
 
-class RankVerb(RowsVerb):
+class RankVerb(TaskVerb):
     """``rank``, and then the rows of the frame in that order, with a column of scores."""
 
     def _arguments(self, data: rows.Frame, *args: Any, **options: Any) -> tuple[Task, Any, Any, dict[str, Any]]:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import markup
+from . import markup
 
 _HERE = Path(__file__).parent
 #: The script that draws sounds, also of live widgets.

@@ -19,8 +19,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import markup
 from ..errors import InputError
+from ..html import markup
 from .picture import Form, Kind, Thumbnail, sniff, thumbnail
 
 #: Longer side in pixels of a picture as displayed; the cell keeps the original.

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from ..errors import InputError
-from ..markup import address
+from ..html.markup import address
 from .picture import Form, Pixels, is_pixels, picture_of, resized, sniff
 
 #: Maximum bytes of a cell's content: no model here takes more (batches stop at 10 MB, Clef's bodies at 13 MiB;

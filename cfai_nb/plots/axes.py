@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
-from .. import markup
 from ..errors import takes_options
+from ..html import markup
 from ..media.cells import COLORS
 from ..vectors import VectorColumn
 

@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from ..errors import InputError, check_count
 from ..frame import rows
 from ..frame.reading import is_missing
-from ..markup import counted
+from ..html.markup import counted
 from ..media import Folder, Link, as_folder
 from ..media.cells import Box, boxes_of, label_colors
 from ..media.picture import thumbnail

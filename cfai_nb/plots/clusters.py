@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 
 from .. import vectors as space
 from ..frame.progress import working
-from ..markup import counted
+from ..html.markup import counted
 from ..vectors.vector import stand_in_of
 from .axes import (
     DISTINCT,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
-from ..markup import counted
+from ..html.markup import counted
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
 from .axes import Numbers, color_and_marker, new_axes, plot, run_layout, theme, tidy
@@ -20,7 +20,7 @@ from .text import NO_BREAK, Label, caption, empty, finish, fold, place_labels
 from .timing import duration
 
 if TYPE_CHECKING:
-    from ..frame.compare_result import Comparison
+    from ..frame.compare import Comparison
 
 _WIDE = 12  # from this ratio of the highest to the lowest cost on, equal steps would crowd the cheap models
 _WIDTH = 26  # characters on a line of a model and its time

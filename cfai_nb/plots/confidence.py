@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..markup import counted, line
+from ..html.markup import counted, line
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, Numbers, color_and_marker, new_axes, plot, read_labels, theme, tidy

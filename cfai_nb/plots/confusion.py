@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from ..markup import counted
+from ..html.markup import counted
 from ..quality import accuracy
 from ..vectors.vector import stand_in_of
 from .axes import BLUE, label_order, new_axes, plot, read_labels, theme

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .. import markup
+from ..html import markup
 from ..models import USD_PER_NEURON
 from ..vectors.vector import stand_in
 from .axes import BLUE, GREY, Numbers, inches, new_axes, plot, run_layout, theme, tidy

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from .. import vectors as space
-from ..markup import counted
+from ..html.markup import counted
 from ..vectors.matrix import normalized
 from ..vectors.vector import stand_in_of
 from .axes import GREY, Numbers, new_axes, plot, read_labels, read_vectors, theme

@@ -26,7 +26,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from .. import markup
+from ..html import markup
 from .axes import Numbers, inches, readable, run_layout, theme
 
 # Families that hold other scripts, by system; only installed ones are looked into.

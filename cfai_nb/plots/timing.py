@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..frame.call import last_run
 from ..frame.report import Report
-from ..markup import counted
+from ..html.markup import counted
 from ..vectors.vector import stand_in
 from .axes import BLUE, DASHED, new_axes, plot, theme, tidy
 from .text import caption, empty, finish, halo
@@ -133,5 +133,7 @@ def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str]
 
 
 def _no_requests(given: Any) -> str:
-    stored = given.event.stored if isinstance(given, Report) else 0
+    stored, asked = (given.event.stored, given.event.requests) if isinstance(given, Report) else (0, 0)
+    if asked:
+        return "the requests of many calls are counted, not timed"
     return "no requests" + (f": {stored:,} rows came from the store" if stored else "")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import takes_options
-from ..markup import counted, line
+from ..html.markup import counted, line
 from .arrays import Flags, Numbers, column, index_of, missing, numbers, percent, same_rows, share_of
 
 #: Squared error that is added to those of a share's sample, so that a sample without an error proves no perfection.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import takes_options
-from ..markup import counted
+from ..html.markup import counted
 from .arrays import Numbers, numbers, same_rows, share_of
 from .estimates import judge
 from .sampling import rows_for_difference

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .. import markup, tasks
+from .. import tasks
 from ..errors import ModelError, SetupError, takes_options
-from ..markup import counted
+from ..html import markup
+from ..html.markup import counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, midnight, money
 from ..tasks import Task

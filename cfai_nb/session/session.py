@@ -30,7 +30,7 @@ from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
-from ..markup import counted
+from ..html.markup import counted
 from ..media import Folder, as_folder
 from ..media.fetch import Fetcher
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import markup
+from ..html import markup
 
 
 @dataclass(frozen=True, slots=True)

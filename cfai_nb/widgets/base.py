@@ -19,10 +19,12 @@ import pandas as pd
 import traitlets
 from IPython.display import display
 
-from .. import html, markup
 from ..errors import CfaiError
 from ..frame import rows
 from ..frame.progress import in_notebook
+from ..html import markup, saved_page
+from . import table
+from .cell import LIVE_SOUND, Renderer
 
 T = TypeVar("T")
 _VIEW = "application/vnd.jupyter.widget-view+json"
@@ -95,7 +97,7 @@ class CopyButton(anywidget.AnyWidget):
 class Page(anywidget.AnyWidget):
     """What the browser does on a page of rows: it draws sounds, and the heads of columns are buttons that sort."""
 
-    _esm = html.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
+    _esm = saved_page.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
     #: Places of the columns that sort.
     sortable: Any = traitlets.List().tag(sync=True)
 
@@ -161,7 +163,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     descending = traitlets.Bool(False, help="whether that order falls")
 
     def __init__(
-        self, data: rows.Frame, searched: Sequence[html.Column], n: int, page: int, filter: str, sound: int
+        self, data: rows.Frame, searched: Sequence[table.Column], n: int, page: int, filter: str, sound: int
     ) -> None:
         self._sound = sound
         self._data = data.copy(deep=False)  # later changes to the rows of the caller's frame do not shift these
@@ -171,7 +173,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         self._made: dict[bool, tuple[Any, Any]] = {}
         self._omitted = 0  # sounds that do not fit on the saved page
         self._setting = False  # true while the code, not the user, sets the controls
-        self.rows = html.matching_rows(self._searched, self._index, "")
+        self.rows = table.matching_rows(self._searched, self._index, "")
         super().__init__()
         self.n, self.filter = n, filter
         self.page = page
@@ -202,10 +204,10 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
 
     @traitlets.observe("filter", "column", "sort", "descending")
     def _filtered(self, change: Any) -> None:
-        rows = html.matching_rows(self._searched, self._index, self.filter, self.column)
+        rows = table.matching_rows(self._searched, self._index, self.filter, self.column)
         found = [column for column in self._searched if column.name == self.sort]
         if found and found[0].sortable:
-            rows = html.sorted_rows(found[0], rows, self.descending)
+            rows = table.sorted_rows(found[0], rows, self.descending)
         self.rows = rows
         self._go_to(0)
 
@@ -229,11 +231,11 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
 
-    def _once(self, live: bool, state: object, side: int, make: Callable[[html.Renderer], T]) -> T:
+    def _once(self, live: bool, state: object, side: int, make: Callable[[Renderer], T]) -> T:
         """Return what `make` makes with the renderer of a page, made again only when `state` is another one."""
         if self._made.get(live, (None,))[0] != state:
-            sound = max(self._sound, html.LIVE_SOUND) if live else self._sound
-            renderer = html.Renderer(side=side, sound=sound, zooms=True)
+            sound = max(self._sound, LIVE_SOUND) if live else self._sound
+            renderer = Renderer(side=side, sound=sound, zooms=True)
             self._made[live] = state, make(renderer)
             self._omitted = self._omitted if live else renderer.omitted
         made: T = self._made[live][1]

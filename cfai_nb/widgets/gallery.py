@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 import traitlets
 
-from .. import html, markup, session
+from .. import session
 from ..errors import takes_options
 from ..frame import rows
-from ..html import SOUND, Failures
+from ..html import markup, saved_page
+from . import table
 from .base import PagedView, kept_work
+from .cell import LIVE_SOUND, SOUND, Renderer
+from .table import Failures
 
 
 class Preview(PagedView):
@@ -79,11 +82,11 @@ class Preview(PagedView):
     ) -> None:  # fmt: skip
         folder = session.files_folder(files)
         if columns is None:
-            self._columns, self._hidden = html.choose_columns(data, folder)
+            self._columns, self._hidden = table.choose_columns(data, folder)
         else:
-            self._columns, self._hidden = html.named_columns(data, columns, files=folder), []
-        self._errors = html.errors_of(failures, data.index)
-        self._mark = html.mark_of(data, self._columns)
+            self._columns, self._hidden = table.named_columns(data, columns, files=folder), []
+        self._errors = table.errors_of(failures, data.index)
+        self._mark = table.mark_of(data, self._columns)
         super().__init__(data, self._columns, n, page, filter, sound)
 
     @property
@@ -100,7 +103,7 @@ class Preview(PagedView):
         nothing = "No row matches the filter." if self.filter else "No rows."
         return self._once(
             live, state, 128,
-            lambda renderer: html.table(
+            lambda renderer: table.table(
                 self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors,
                 renderer=renderer, ordered=(self.sort, self.descending), nothing=nothing,
             ),
@@ -129,13 +132,13 @@ class Preview(PagedView):
         >>> df.cfai.preview().save("rows.html")
         """
         positions = [int(row) for row in self.rows[:n]]
-        renderer = html.Renderer(sound=max(self._sound, html.LIVE_SOUND), zooms=True)
+        renderer = Renderer(sound=max(self._sound, LIVE_SOUND), zooms=True)
         left_out = len(self.rows) - len(positions)
         caption = markup.badge(self._mark) + (markup.soft(markup.counted(left_out, "more row")) if left_out else "")
-        made = html.table(
+        made = table.table(
             self._columns, positions, self._index, caption=caption, errors=self._errors, renderer=renderer
         )
-        return html.save_page(path, title, made)
+        return saved_page.save(path, title, made)
 
     def _caption(self) -> str:
         words = self._summary()
@@ -149,7 +152,7 @@ class Preview(PagedView):
         return super()._summary() + (f" · {markup.counted(failed)} failed" if failed else "")
 
     def __repr__(self) -> str:
-        lines = html.plain_table(self._columns, self.shown, self._index)
+        lines = table.plain_table(self._columns, self.shown, self._index)
         return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
 
 
@@ -219,13 +222,13 @@ class Gallery(PagedView):
         if kind not in ("image", "audio"):
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._wide = kind == "audio"
-        self._column = html.media_column(data, column, kind, session.files_folder(files))
-        self._captions = [] if caption is None else html.named_columns(data, caption)
-        self._said = [] if transcript is None else html.named_columns(data, transcript)
+        self._column = table.media_column(data, column, kind, session.files_folder(files))
+        self._captions = [] if caption is None else table.named_columns(data, caption)
+        self._said = [] if transcript is None else table.named_columns(data, transcript)
         if self._wide and caption is None and transcript is None and not isinstance(data, pd.Series):
-            texts = [each for each in html.choose_columns(data)[0] if each.kind in ("text", "long")]
+            texts = [each for each in table.choose_columns(data)[0] if each.kind in ("text", "long")]
             self._said = sorted(texts, key=lambda each: "transcript" not in each.name.casefold())[:1]
-        self._mark = html.mark_of(data, [self._column])
+        self._mark = table.mark_of(data, [self._column])
         self._work = kept_work("Gallery", data.index, (kind, self._column.name))
         super().__init__(data, [*self._captions, *self._said, self._column], n, page, filter, sound)
         self.picks = self._work.get("picks", ())
@@ -252,14 +255,14 @@ class Gallery(PagedView):
         """Return the cards of the page, each as HTML; picking a row does not decode its picture again."""
         columns, shown = (self._column, self._captions, self._said), self.shown
         return self._once(
-            live, shown, _SIDE, lambda renderer: [html.card(*columns, row, self._index, renderer) for row in shown]
+            live, shown, _SIDE, lambda renderer: [table.card(*columns, row, self._index, renderer) for row in shown]
         )
 
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
         chosen = set(self.picks)
         made = [(shown, row in chosen) for shown, row in zip(self._cards(live), self.shown, strict=True)]
-        return html.cards(made, caption=self._caption(), wide=self._wide)
+        return table.cards(made, caption=self._caption(), wide=self._wide)
 
     def _summary(self) -> str:
         return super()._summary() + (f" · {len(self.picks):,} picked" if self.picks else "")

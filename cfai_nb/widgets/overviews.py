@@ -21,7 +21,7 @@ from .. import session
 from .._engine.run_state import HERE
 from ..errors import refuse_unknown, takes_options
 from ..frame import progress
-from ..markup import block, counted, escape, soft, table
+from ..html.markup import block, counted, escape, soft, table
 from ..models import catalogue
 from ..models.ledger import midnight, money
 from ..models.price import listed

@@ -19,7 +19,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from ..errors import takes_options
 from ..frame.progress import in_notebook, words
 from ..frame.report import Report, receipt_card
-from ..markup import FONT, LONG, NO_MATH, escape
+from ..html.markup import FONT, LONG, NO_MATH, escape
 from .base import bundle, close, looks, publish
 
 T = TypeVar("T")

@@ -19,6 +19,16 @@ BGE, GLM = "@cf/baai/bge-base-en-v1.5", "@cf/zai-org/glm-4.7-flash"
 LEGACY, OSS = "@cf/meta/llama-3.2-3b-instruct", "@cf/openai/gpt-oss-20b"
 
 
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Door:
     """An emulator called in this process, without a port."""
 

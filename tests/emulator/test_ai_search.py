@@ -84,9 +84,11 @@ def test_words_are_all_needed_or_any(docs: Instance) -> None:
     ],
 )
 def test_filters(docs: Instance, filters: Any, keys: set[str]) -> None:
-    """Own fields and built-in ones narrow a search, in any case of letters, dates as dates."""
+    """Own fields and built-in ones narrow a search and a list, in any case of letters, dates as dates."""
     found = docs.search("parcel invoices", filters=filters, match_threshold=-1)["result"]["chunks"]
     assert {chunk["item"]["key"] for chunk in found} == keys
+    listed = docs.ask("GET", "/docs/items", params={"metadata_filter": json.dumps(filters)})["result"]
+    assert {item["key"] for item in listed} == keys
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,15 @@ def test_refusals(docs: Instance, method: str, path: str, arguments: Any, status
 
 
 @pytest.mark.parametrize(
+    ("query", "found"), [({"page": ""}, 3), ({"page": "2"}, 0), ({"per_page": "two"}, 5006), ({"page": "²"}, 5006)]
+)
+def test_pages_are_whole_numbers(docs: Instance, query: dict[str, str], found: int) -> None:
+    """One that is empty is the first; any other text is refused."""
+    answer = docs.ask("GET", "/docs/items", params=query)
+    assert (answer["errors"][0]["code"] if answer["errors"] else len(answer["result"])) == found
+
+
+@pytest.mark.parametrize(
     ("key", "text", "fields", "code"),
     [
         ("x" * 125 + ".txt", "x", {}, 7072),
@@ -125,6 +136,18 @@ def test_refusals(docs: Instance, method: str, path: str, arguments: Any, status
 def test_uploads_that_are_refused(docs: Instance, key: str, text: Any, fields: Any, code: int) -> None:
     """Keys, types, sizes and metadata have limits, and a key is there once."""
     assert docs.upload(key, text, **fields)["errors"][0]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"chunk_size": "large"}, {"chunk_overlap": 100}, {"score_threshold": None}, {"index_method": ["vector"]},
+     {"custom_metadata": [{"field_name": "Folder", "data_type": "text"}]}],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(docs: Instance, settings: Any) -> None:
+    """They change nothing: the instance still indexes and answers."""
+    assert docs.ask("PUT", "/docs", json=settings)["errors"][0]["code"] == 5006
+    docs.upload("new.md", "A discount for students.", wait_for_completion="true")
+    assert docs.search("discount students")["result"]["chunks"][0]["item"]["key"] == "new.md"
 
 
 def test_a_mode_needs_its_index(door: Any) -> None:

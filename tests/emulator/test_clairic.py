@@ -100,6 +100,8 @@ def test_a_text_beyond_the_context_says_that_it_was_cut(door: Any) -> None:
         body("x", more={"model": "clairic-2"}, a=NUMBER),
         body("x", a={"type": "forecast", "interval": "fortnight"}),
         body("x", a={"type": "forecast", "horizon": 65}),
+        body("2026-05-05", a={"type": "estimate", "min": "2026-01-01", "max": 5}),
+        body("x", a={"type": "estimate", "min": 0, "max": 5}, b=["money"]),
     ],
     ids=[
         "list",
@@ -113,6 +115,8 @@ def test_a_text_beyond_the_context_says_that_it_was_cut(door: Any) -> None:
         "short name",
         "interval",
         "horizon",
+        "bounds of two kinds",
+        "no type",
     ],
 )
 def test_what_clairic_refuses(door: Any, wrong: dict[str, Any]) -> None:

@@ -48,6 +48,7 @@ DRAWN = draw(Order("a red circle", 64, 64))
         ("a.docx", b"PK no zip", None),
         ("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', None),
         ("a.json", b"{", None),
+        ("a.json", b"[" * 100_000, None),
         ("a.txt", b"\xff\xfe\xfa", None),
     ],
 )

@@ -7,16 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import BGE, GLM, LOGS, TALK
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from .conftest import BGE, GLM, LOGS, TALK, Clock
 
 
 def through(**headers: str) -> dict[str, dict[str, str]]:

@@ -8,20 +8,10 @@ import pytest
 
 from cfai_nb.emulator import Emulator
 
-from .conftest import BGE
+from .conftest import ACCOUNT, BGE, Clock
 
 SMALL = "@cf/baai/bge-small-en-v1.5"
 PAID = "@cf/moonshotai/kimi-k2.6"
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def codes(here: Any, count: int, model: str = BGE) -> list[int]:
@@ -92,6 +82,8 @@ def test_rates_are_per_model_and_per_account(door: Any) -> None:
     assert codes(here, 3, SMALL) == [0, 0, 0]
     here.account = "b" * 32
     assert codes(here, 1) == [0]
+    here.account = "B" * 32
+    assert codes(here, 1) == [3021]
 
 
 def test_bad_input_does_not_use_up_the_rate(door: Any) -> None:
@@ -136,3 +128,33 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
     """A wrong window or rate is an error of the caller, at once."""
     with pytest.raises(ValueError, match="must be"):
         Emulator(**settings)
+
+
+def meter(here: Any, variables: Any) -> Any:
+    """Return the answer of the account's meter."""
+    times = "datetime_geq: $from, datetime_lt: $to"
+    groups = f"aiInferenceAdaptiveGroups(limit: $limit, filter: {{{times}}}) {{ count }}"
+    query = f"query {{ viewer {{ accounts(filter: {{accountTag: $account}}) {{ {groups} }} }} }}"
+    answer = here.ask("POST", "http://emulator/client/v4/graphql", json={"query": query, "variables": variables})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_the_meter_shows_what_was_charged(door: Any) -> None:
+    """A conversion of a document is free and not shown."""
+    here, asked = door(), {"account": ACCOUNT, "from": "2020-01-01", "to": "2100-01-01", "limit": 9}
+    here.ask("POST", "/tomarkdown", files=[("files", ("a.txt", b"x"))])
+    assert meter(here, asked)["data"]["viewer"]["accounts"][0]["aiInferenceAdaptiveGroups"] == []
+    here.run(BGE, {"text": "x"})
+    assert meter(here, asked)["data"]["viewer"]["accounts"][0]["aiInferenceAdaptiveGroups"][0]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [["a"], {"account": ACCOUNT}, {"account": ACCOUNT, "from": "2020-01-01", "to": "2100-01-01", "limit": ["9"]}],
+)
+def test_a_query_of_the_meter_that_does_not_fit_is_an_error(door: Any, variables: Any) -> None:
+    """Variables of other kinds are answered with errors, as GraphQL does it: with status 200."""
+    answer = meter(door(), variables)
+    assert answer["data"] is None
+    assert answer["errors"][0]["message"]

@@ -16,9 +16,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cfai_nb.emulator.families import FAMILIES
 from cfai_nb.emulator.families import audio_models as sound
-from cfai_nb.emulator.families.family import ModelRequest
 from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.emulator.standins import image_reading as sight
 from cfai_nb.emulator.standins.image_drawing import Order, draw
@@ -272,13 +270,9 @@ def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
     assert raw[0]["score"] > raw[1]["score"]
 
 
-def test_the_detector_of_old_is_gone_but_not_forgotten(door: Any, drawn: bytes) -> None:
-    """DETR is missing from the catalogue and so refused; its family keeps the boxes in pixels it answered with."""
+def test_the_detector_of_old_is_refused(door: Any, drawn: bytes) -> None:
+    """DETR is missing from the service's list of models."""
     assert refusal(post(door(), "detr-resnet-50", content=drawn, headers={"content-type": "image/png"}))[1] == 5007
-    found = FAMILIES["detr"].answer(ModelRequest(models()[NAMES["detr-resnet-50"]], {}, content=drawn)).result
-    assert [one["label"] for one in found] == ["square", "square", "circle"]
-    assert tuple(found[2]["box"].values()) == sight.read_image(drawn).find("circle")[0].box
-    assert list(found[0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
 
 
 def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: bytes) -> None:

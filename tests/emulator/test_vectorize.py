@@ -132,6 +132,8 @@ def test_the_forms_of_a_write(made: Any, given: dict[str, Any]) -> None:
     here = made()
     assert write(here, **given)["success"]
     assert query(here, [1, 0]) == ["a"]
+    broken = {"content": b'"{', "headers": {"content-type": "application/json"}}
+    assert write(here, **broken)["errors"][0]["code"] == 40026
 
 
 def row(**more: Any) -> dict[str, Any]:
@@ -153,6 +155,8 @@ def row(**more: Any) -> dict[str, Any]:
         ([row(metadata={"a": "x" * 10_240})], 40023),
         ([row(metadata=[1])], 40023),
         ([{"values": [1, 0]}], 40023),
+        ([row(id="\ud800")], 40023),
+        ([row(values=json.loads("[" * 900 + "]" * 900))], 40023),
         ([row(id=str(n)) for n in range(5001)], 40026),
     ],
 )
@@ -188,6 +192,8 @@ def test_what_a_query_refuses(made: Any, options: dict[str, Any], code: Any) -> 
         ("POST", ROOT, {"name": "two", "config": {"dimensions": 2, "metric": "hamming"}}, 40026),
         ("POST", ROOT, {"name": "two", "config": {"preset": "@cf/baai/bge-base-en-v1.5"}}, 0),
         ("GET", f"{ROOT}/two", None, 3000),
+        ("GET", f"{ONE}/list?count=0", None, 40026),
+        ("GET", f"{ONE}/list?cursor=²", None, 40026),
         ("POST", f"{ONE}/get_by_ids", {"ids": ["a"] * 21}, 40007),
         ("POST", f"{ONE}/delete_by_ids", {"ids": ["a"] * 101}, 40007),
         ("POST", f"{ONE}/metadata_index/delete", {"propertyName": "none"}, 40005),

@@ -664,6 +664,30 @@ def test_a_wait_for_the_disk_is_for_what_was_put_before(path: Path) -> None:
     assert len(looks) == 4
 
 
+def test_a_run_waits_for_the_answers_to_its_own_inputs_alone(path: Path) -> None:
+    """Before it looks into the store, a run waits until what is known of its inputs is there, and for nothing else."""
+    store = Store(path)
+
+    def waited(*about: bytes) -> bool:
+        wait = Engine.written(SimpleNamespace(store=store), about=about)  # type: ignore[arg-type]
+        try:
+            asyncio.run(asyncio.wait_for(wait, 0.2))
+        except TimeoutError:
+            return True
+        return False
+
+    with locked(path) as other:
+        store.put([key(1), key(2)], ["a", "b"], [charge(1.0)])
+        store.put([key(3)], ["c"], [charge(1.0)])
+        assert not waited(key(4), key(5))
+        assert waited(key(4), key(2))
+        assert waited(key(3))
+        other.execute("COMMIT")
+    store.flush()
+    assert not waited(key(2), key(3))
+    store.close()
+
+
 def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be committed while another program holds the file is committed when it lets go, once."""
     monkeypatch.setattr(writer_module, "_BUSY", 0.05)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 import cfai_nb as cf
 from cfai_nb._engine.service_errors import AI_SEARCH, service_error
 from cfai_nb.emulator import running
-from cfai_nb.emulator.ai_search.documents import Instance
+from cfai_nb.emulator.search_instance import Instance
 from cfai_nb.frame.ai_search import to_ai_search as uploading
 from cfai_nb.tasks.answer_from import AnswerFrom
 
@@ -125,8 +125,8 @@ def test_a_lost_answer_is_no_second_document(door: Door, frame: pd.DataFrame) ->
     kept: list[bool] = []
     plain = door.emulator._ai_search._upload
 
-    async def lost(request: Request) -> Any:
-        made = await plain(request)
+    def lost(*given: Any) -> Any:
+        made = plain(*given)
         kept.append(True)
         return Response(b"", 503) if len(kept) == 1 else made
 
@@ -254,6 +254,13 @@ def test_what_is_found_becomes_rows_again(door: Door, frame: pd.DataFrame) -> No
     assert elsewhere.index.tolist() == ["t3"]
     assert elsewhere["Team"].tolist() == ["a"]
     assert asyncio.run(frame.cfai.search.aio("crashes", 1, instance="docs", mode="keyword"))["id"].tolist() == ["t3"]
+
+
+def test_after_a_refusal_no_other_question_is_sent(door: Door) -> None:
+    """Of many questions those in flight are awaited, and the error is raised."""
+    with pytest.raises(cf.AccessError):
+        pd.DataFrame().cfai.search([f"question {at}" for at in range(60)], instance="none")
+    assert len(door.calls) < 30
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,9 @@ def test_a_plan_is_a_range_and_sends_nothing(clefs: Clefs) -> None:
     data.cfai.classify("text", LABELS, model=cascade)
     assert plan.least <= clefs.of(OMNI) <= 240
     assert data.cfai.classify.plan("text", LABELS, model=cascade).at_least.neurons == 0
+    with cf.connect(clefs, store=False, rate=60):
+        most = data.cfai.classify.plan("text", LABELS, model=cascade).estimate
+    assert most.minutes == pytest.approx(most.requests / 60), "of both models"
 
 
 @pytest.mark.parametrize(

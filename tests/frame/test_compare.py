@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.compare_result import front, judge
+from cfai_nb.frame.compare import front, judge
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -54,6 +56,17 @@ def test_answers_stand_side_by_side() -> None:
     assert np.allclose(again.table["usd_per_1k"], found.table["usd_per_1k"])
     assert again.table["p50"].isna().all()
     assert "emulator: nothing was billed" in repr(again)
+
+
+def test_rows_may_be_files(tmp_path: Path) -> None:
+    """The rows to draw from are read with the options of the call."""
+    for at in range(3):
+        Image.new("RGB", (8, 6), (40 * at, 0, 0)).save(tmp_path / f"{at}.png")
+    frame = pd.DataFrame({"photo": [f"{at}.png" for at in range(3)]})
+    found = frame.cfai.compare(
+        cf.Caption(), "photo", models=["llava-1.5-7b-hf", "gemma-4-26b-a4b-it"], sample=2, files=tmp_path
+    )
+    assert found.table["answered"].tolist() == [2, 2]
 
 
 def test_awaited_it_is_the_same() -> None:
@@ -146,7 +159,7 @@ def test_the_front_and_the_best() -> None:
     """The front holds whom nobody beats; unknown prices are on no front; of two alike the cheaper is the best."""
     table = pd.DataFrame({"accuracy": [0.7, 0.6, 0.9, 0.99], "usd_per_1k": [1.0, 2.0, 5.0, np.nan]}, index=list("abcd"))
     assert front(table, "accuracy").tolist() == [True, False, True, False]
-    found = cf.frame.compare_result.Comparison(table, table, table, table, table, "cloudflare", "classify", {})
+    found = cf.frame.compare.Comparison(table, table, table, table, table, "cloudflare", "classify", {})
     assert (found.best(), found.best(5), found.best(2)) == ("d", "c", "a")
     with pytest.raises(LookupError, match=r"at most \$0.5"):
         found.best(0.5)

@@ -21,7 +21,7 @@ from processes import environment, until
 import cfai_nb as cf
 from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame import progress
+from cfai_nb.frame import dask_report, progress
 from cfai_nb.widgets import progress as widgets
 from cfai_nb.widgets.progress import Bar
 
@@ -185,8 +185,32 @@ def test_one_progress_and_one_receipt(emulator: Emulator) -> None:
     assert report.event.spent.neurons == pytest.approx(emulator.billed)
     lazy.compute(scheduler="threads")
     assert report.receipt.startswith("generate: 40 rows in 6 of 6 partitions · 40 from the store · 0 requests · ")
-    with pytest.raises(LookupError, match="compute"):
-        report.frame()
+    assert (len(report.flow), len(report.latency)) == (0, 0)
+    for say in (report.frame, lambda: report.uncertain, lambda: report.logs, lambda: report.answered):
+        with pytest.raises(LookupError, match="compute"):
+            say()
+
+
+def test_a_part_may_begin_while_the_title_is_written() -> None:
+    """What another thread notes waits until the parts are counted."""
+    report, others = dask_report.DaskReport("call", "embed", 9, 1, "none", False, None), list[threading.Thread]()
+    report.take("first", "runs", 0, None, False, ())
+
+    class Slow(dict[str, str]):
+        def values(self) -> Any:
+            for value in super().values():
+                if not others and threading.current_thread() is threading.main_thread():
+                    others.append(threading.Thread(target=report.take, args=("second", "ends", 0, None, False, ())))
+                    others[0].start()
+                    time.sleep(0.05)
+                yield value
+
+    report._states = Slow(report._states)
+    assert report.title.endswith("of 9 partitions, about")
+    others[0].join()
+    assert report.title == "embed, 1 of 9 partitions, about"
+    report.take("first", "failed", 0, None, False, ())
+    until(lambda: report._thread is None)
 
 
 def test_rows_that_fail_are_in_the_receipt(tmp_path: Path) -> None:

@@ -78,6 +78,18 @@ def test_rows_are_those_of_one_frame(emulator: Emulator, tmp_path: Path) -> None
     assert made[errors].isna().all(axis=None)
 
 
+def test_what_is_said_of_rows_is_in_the_files(emulator: Emulator, tmp_path: Path) -> None:
+    """The report has totals; what a report of one frame says row by row is refused, with where it is."""
+    report = cf.enrich(written(tmp_path / "in", 20, 1), tmp_path / "out", EMBED)
+    for name in ("run", "uncertain", "logs", "answered"):
+        with pytest.raises(LookupError, match=r"The answers are in the files of .*out; \.failures lists"):
+            getattr(report, name)
+    assert (len(report.flow), len(report.latency), report.certificate, report.answered_by) == (0, 0, None, None)
+    assert [text.get_text() for text in cf.plots.concurrency(report).texts] == [
+        "the requests of many calls are counted, not timed"
+    ]
+
+
 def test_what_is_there_is_not_done_again(emulator: Emulator, tmp_path: Path) -> None:
     """Parts that exist stay as they are; one that was cut short and one that is gone are made again, from the store."""
     source, out = written(tmp_path / "in"), tmp_path / "out"
@@ -95,6 +107,18 @@ def test_what_is_there_is_not_done_again(emulator: Emulator, tmp_path: Path) -> 
     assert read(out).equals(before)
     assert (out / "part-00000.parquet").stat().st_mtime_ns == untouched
     assert not list(out.glob("*.tmp"))
+
+
+def test_parts_that_were_cut_short_leave_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    """Where larger parts take their place, the folder holds these alone."""
+    source, out = written(tmp_path / "in"), tmp_path / "out"
+    cf.enrich(source, out, EMBED, memory=SMALL)
+    before = read(out)
+    for part in sorted(out.glob("*.parquet"))[1:]:
+        part.write_bytes(part.read_bytes()[:100])
+    with pytest.warns(cf.CfaiWarning, match="was cut short"):
+        assert cf.enrich(source, out, EMBED).parts == 2
+    assert read(out).equals(before)
 
 
 def _rows(out: Path, number: int) -> int:
@@ -277,6 +301,8 @@ def test_a_budget_is_spent_as_far_as_it_goes(emulator: Emulator, tmp_path: Path)
     with pytest.raises(cf.BudgetError, match=r"rows are done: .* parts? in .* same call goes on"):
         cf.enrich(source, out, columns, neurons=price / 2, memory=SMALL)
     assert price < emulator.billed <= price * 1.5
+    assert isinstance(cf.last_run().error, cf.BudgetError)
+    assert "✗" in cf.last_run()._repr_html_()
     done = cf.last_run().done_rows  # type: ignore[attr-defined]
     assert 0 < done < 80
     assert cf.enrich(source, out, columns, neurons=2 * price, memory=SMALL).kept == done

@@ -23,10 +23,10 @@ import cfai_nb as cf
 from cfai_nb._engine.service_errors import VECTORIZE, service_error
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.vectorize import Mutation
-from cfai_nb.frame.vectorize import batch as spelled
 from cfai_nb.frame.vectorize import index, to_vectorize
-from cfai_nb.frame.vectorize.batch import calls, decimals, lines
+from cfai_nb.frame.vectorize.index import decimals
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
+from cfai_nb.frame.vectorize.to_vectorize import calls, lines
 from cfai_nb.session.requests import RequestJob
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def test_numbers_are_spelled_short_and_exactly() -> None:
 def test_calls_hold_what_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call ends before its 5,001st line and before its 100,000,001st byte."""
     assert [count for count, _ in calls([b"x"] * 10_001)] == [5000, 5000, 1]
-    monkeypatch.setattr(spelled, "CALL_BYTES", 10)
+    monkeypatch.setattr(to_vectorize, "CALL_BYTES", 10)
     assert [(count, body) for count, body in calls([b"1234", b"1234", b"123456789012", b"1"])] == [
         (2, b"1234\n1234"), (1, b"123456789012"), (1, b"1"),
     ]  # fmt: skip
@@ -505,7 +505,7 @@ def test_more_vectors_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.Mo
     assert to_vectorize.MAX_VECTORS == index.MAX_VECTORS == 20_000_000
     for module in (to_vectorize, index):
         monkeypatch.setattr(module, "MAX_VECTORS", 10)
-    monkeypatch.setattr(spelled, "CALL_VECTORS", 4)
+    monkeypatch.setattr(to_vectorize, "CALL_VECTORS", 4)
     door = Door(vectorize_limit=10)
     with cf.connect(door, store=tmp_path / "full.sqlite"):
         with pytest.raises(ValueError, match=r"11 vectors: an index holds at most 10\. Write parts"):

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import cfai_nb as cf
-from cfai_nb.frame.compare_result import front
+from cfai_nb.frame.compare import front
 from cfai_nb.plots import (
     boxes,
     clusters,

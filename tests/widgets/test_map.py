@@ -15,7 +15,7 @@ import pytest
 import traitlets
 
 import cfai_nb as cf
-from cfai_nb.markup import line
+from cfai_nb.html.markup import line
 from cfai_nb.widgets import progress
 from cfai_nb.widgets.map import Map, state
 from cfai_nb.widgets.map.still import shade, shading_of, titles

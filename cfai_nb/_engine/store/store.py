@@ -200,7 +200,7 @@ class Store:
                 connection.execute("DELETE FROM turns WHERE key = ?", (ends,))
             _enter(connection, charges)
 
-        self.writer.put(Job(write, len(body), charges, owner, records=1, keys=len(keys)))
+        self.writer.put(Job(write, len(body), charges, owner, keys=keys))
 
     def charge(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the ledger without keeping an answer."""

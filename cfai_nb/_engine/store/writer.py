@@ -53,8 +53,7 @@ class Job:
     optional: bool = False  # it is dropped when it fails, since nothing is lost with it
     tried: bool = False  # an attempt failed
     error: Exception | None = None  # why; None while it waits for a lock
-    records: int = 0  # what it adds to the index
-    keys: int = 0
+    keys: Sequence[bytes] = ()  # of the record that it adds
 
     def __post_init__(self) -> None:
         if self.charges and not self.owner:
@@ -251,9 +250,10 @@ class Writer:
             self._jobs = [job for job in self._jobs if id(job) not in gone]
             for job in jobs:
                 self.waiting -= job.size
-                self._held += job.size + _PER_RECORD * job.records + _PER_KEY * job.keys if self._held >= 0 else 0
-                self._tail[0] += job.records
-                self._tail[1] += job.keys
+                records, keys = int(bool(job.keys)), len(job.keys)
+                self._held += job.size + _PER_RECORD * records + _PER_KEY * keys if self._held >= 0 else 0
+                self._tail[0] += records
+                self._tail[1] += keys
             self._failing = {job.owner: job.error for job in self._jobs if job.error is not None}
             self._stuck = self._locked_since = None
             self._pause, self._again_at = FIRST_PAUSE, 0.0 if not self._failing else self._again_at
@@ -313,7 +313,7 @@ class Writer:
         self._lost[job.owner], job.tried = reason, False
         self.waiting -= job.size if job in self._jobs else 0
         charges = job.charges
-        job.write, job.size, job.records, job.keys = lambda connection: self._enter(connection, charges), 0, 0, 0
+        job.write, job.size, job.keys = lambda connection: self._enter(connection, charges), 0, ()
 
     # -- after a commit ------------------------------------------------------------------------------------------
 

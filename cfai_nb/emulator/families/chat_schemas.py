@@ -75,7 +75,7 @@ _WRAPPED = obj({"description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN
 _BARE: Schema = {**OBJECT, "not": {"required": ["schema"]}}
 _PLACE = obj(type=const("approximate"), approximate=obj(each("city country region timezone", STRING)))
 
-TIER = maybe(one("auto", "default", "flex", "scale", "priority"))
+_TIER = maybe(one("auto", "default", "flex", "scale", "priority"))
 
 #: Chat Completions, as the models launched in 2026 declare it, without the two fields that differ by model.
 CHAT: dict[str, Any] = {
@@ -88,7 +88,7 @@ CHAT: dict[str, Any] = {
     "stream_options": obj(each("include_usage include_obfuscation", BOOLEAN)),
     "top_logprobs": maybe({"type": "number", "minimum": 0, "maximum": 20}),
     **each("logit_bias metadata", maybe(OBJECT)),
-    "service_tier": TIER,
+    "service_tier": _TIER,
     "modalities": maybe(array(one("text", "audio"))),
     "audio": obj(voice=any_of(STRING, obj(id=STRING)), format=one("flac", "opus", "wav", "mp3", "aac", "pcm16")),
     "prediction": obj(type=const("content"), content=_TEXTS),
@@ -249,7 +249,7 @@ RESPONSES = obj(
         **each("prompt_cache_key safety_identifier", STRING),
         "conversation": any_of(NULL, STRING, obj(id=STRING)),
         "include": maybe(array(one("message.input_image.image_url", "message.output_text.logprobs"))),
-        "service_tier": TIER,
+        "service_tier": _TIER,
         "stream_options": any_of(NULL, obj({"include_obfuscation": BOOLEAN})),
         "text": obj(
             {

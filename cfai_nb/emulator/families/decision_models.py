@@ -289,7 +289,7 @@ def _clairic_check(request: ModelRequest, schema: Schema) -> None:
     _today(request)
     if not request.body["state"].strip() and not request.body.get("images"):
         raise refuse(6003, text="Invalid request body: '/state' is empty, and there are no images")
-    if wrong := [*complaints(request.body["fields"], fields, path="/fields"), *_definitions(request.body["fields"])]:
+    if wrong := complaints(request.body["fields"], fields, path="/fields") or _definitions(request.body["fields"]):
         raise refuse(3030, status=422, text=wrong[0])
     if len(request.body["state"]) / 4 > (request.model.context or 1 << 30):
         raise _too_much(request, len(request.body["state"]) // 4)
@@ -298,10 +298,14 @@ def _clairic_check(request: ModelRequest, schema: Schema) -> None:
 
 def _definitions(fields: Mapping[str, Any]) -> list[str]:
     """Return errors of fields that a schema does not express: estimates need bounds, and lists have no threshold."""
-    bounded = [name for name, spec in fields.items() if spec["type"] in ("estimate", "forecast")]
-    wrong = [f"'/fields/{name}' needs min and max" for name in bounded if not {"min", "max"} <= fields[name].keys()]
-    lists = [name for name, spec in fields.items() if spec["type"] == "list" and "null_threshold" in spec]
-    return wrong + [f"'/fields/{name}' takes no null_threshold" for name in lists]
+    wrong = []
+    for name, spec in fields.items():
+        kinds = {isinstance(spec[bound], str) for bound in ("min", "max") if bound in spec}
+        if spec["type"] in ("estimate", "forecast") and (len(kinds) != 1 or not {"min", "max"} <= spec.keys()):
+            wrong.append(f"'/fields/{name}' needs min and max, two numbers or two dates")
+        if spec["type"] == "list" and "null_threshold" in spec:
+            wrong.append(f"'/fields/{name}' takes no null_threshold")
+    return wrong
 
 
 def _today(request: ModelRequest) -> dt.date | None:
@@ -339,8 +343,9 @@ def _field(
     if kind == "list":
         matches = _matches(spec["items"], text, today)
         values = [_value(match, spec["items"], spec, today) for match in matches]
+        found = {"type": "list", "value": values or None, "confidence": 1 - _FOUND if values else _FOUND}
         more = {} if spec["items"] == "text" else {"confidences": [round(1 - _FOUND, 4)] * len(values)}
-        return _list_entry(values, more | {"spans": [list(match.span()) for match in matches if match.end() <= end]})
+        return found | more | {"spans": [list(match.span()) for match in matches if match.end() <= end]}
     estimated = kind in ("estimate", "forecast")
     pattern = ("date" if isinstance(spec.get("min"), str) else "number") if estimated else kind
     if pattern in _PATTERNS:
@@ -417,11 +422,6 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
     number = float(text.replace(",", "") if thousands else text.replace(",", "."))
     return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
-
-
-def _list_entry(values: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answer of a list, which has no probability of absence."""
-    return {"type": "list", "value": values or None, "confidence": _FOUND if not values else 1 - _FOUND, **more}
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from types import MappingProxyType
 from typing import Any
 from xml.etree import ElementTree
 
+from pydantic_core import from_json
+
 from ..error_codes import ServiceError, refuse
 from ..json_schema import ANY, BOOLEAN, STRING, Schema, obj, one, require
 from ..model_catalogue import Model
@@ -29,7 +31,7 @@ from ..standins.text_standin import MARK
 from .family import Family, ModelRequest, ModelResult
 
 #: Document conversion has no model; this row takes it through limits, faults and the request log.
-MODEL = Model("tomarkdown", "Markdown Conversion", "documents", "current", None, None, None, None, {})
+MODEL = Model("tomarkdown", "Markdown Conversion", "documents")
 
 
 class _Markdown(HTMLParser):
@@ -106,7 +108,7 @@ def _csv(data: bytes) -> str:
 
 
 def _json(data: bytes) -> str:
-    return f"```json\n{json.dumps(json.loads(data), indent=2, ensure_ascii=False)}\n```"
+    return f"```json\n{json.dumps(from_json(data), indent=2, ensure_ascii=False)}\n```"
 
 
 def _xml(data: bytes) -> str:

@@ -30,7 +30,7 @@ class ModelRequest:
 
     `route` is the address it was sent to: "run", "chat", "embeddings", "responses" or "messages". `fault` is the
     injected fault; a family applies the kinds that need its dialect. `content` is a body that is not JSON (a picture, a
-    recording) of the type `media`, and `body` then holds the query. `files` are the files of a multipart form; `body`
+    recording), and `body` then holds the query. `files` are the files of a multipart form; `body`
     then holds its fields, with the media type in place of each file. `cached` counts the input tokens that the prompt
     cache holds. `local` is the model that answers in place of letters and words.
     """
@@ -40,7 +40,6 @@ class ModelRequest:
     route: str = "run"
     fault: str = ""
     content: bytes = b""
-    media: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
     quirks: frozenset[str] = frozenset()
     cached: int = 0

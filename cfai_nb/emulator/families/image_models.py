@@ -1,4 +1,4 @@
-"""Image models: text to image, and the models that take one picture (labels, boxes, captions, questions).
+"""Image models: text to image, and the models that take one picture (labels, captions, questions, boxes).
 
 Every text-to-image family has its own request and answer; all draw with ``standins.image_drawing``. The models that
 look at a picture find the things that the emulator itself drew; of any other picture they report what can be measured
@@ -165,7 +165,6 @@ def _diffusion(request: ModelRequest) -> ModelResult:
 
 #: Share of the label before it that every further label of a classification gets.
 _FALL = 0.35
-_BOX = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
@@ -187,14 +186,6 @@ def _resnet(request: ModelRequest) -> ModelResult:
     whole = sum(_FALL**place for place in range(len(labels)))
     scored = [{"label": name, "score": round(0.98 * _FALL**at / whole, 6)} for at, name in enumerate(labels)]
     return ModelResult(scored, {"images": 1})
-
-
-def _detr(request: ModelRequest) -> ModelResult:
-    """Return every thing in the picture with the pixels it covers."""
-    boxes = [
-        (one.label, dict(zip(_BOX, one.box, strict=True))) for one in read_image(request.media_bytes("image")).things
-    ]
-    return ModelResult([{"label": label, "score": 0.99, "box": box} for label, box in boxes], {"images": 1})
 
 
 _LLAVA_OPTIONS = {"prompt": STRING, "temperature": NUMBER, "raw": BOOLEAN, "max_tokens": INTEGER}
@@ -299,7 +290,6 @@ _MOONDREAM_OUTPUT = obj(
 )
 _MOONDREAM_TEXTS = _picture_texts("task", "question", "target")
 _LABELS = array(obj({"score": NUMBER, "label": STRING}))
-_BOXES = array(obj({"score": NUMBER, "label": STRING, "box": obj(dict.fromkeys(_BOX, NUMBER))}))
 
 FAMILIES = {
     "flux-1": Family(_SCHNELL, _BASE64, _prompt_texts, _schnell, threaded=True),
@@ -308,7 +298,6 @@ FAMILIES = {
     "phoenix": Family(_PHOENIX, BINARY, _prompt_texts, _leonardo, threaded=True),
     "stable-diffusion": Family(_diffusion_input, BINARY, _prompt_texts, _diffusion, threaded=True),
     "resnet": Family(_PICTURE, _LABELS, _picture_texts(), _resnet, unless_raw, forms=RAW, threaded=True),
-    "detr": Family(_PICTURE, _BOXES, _picture_texts(), _detr, unless_raw, forms=RAW, threaded=True),
     "llava": Family(_LLAVA, obj({"description": STRING}), _picture_texts("prompt"), _llava, unless_raw, forms=RAW),
     "moondream": Family(_MOONDREAM, _MOONDREAM_OUTPUT, _MOONDREAM_TEXTS, _moondream, _moondream_check, threaded=True),
 }

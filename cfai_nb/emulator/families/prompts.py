@@ -268,9 +268,9 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
 
 def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
     """Return the text for a prompt: JSON if the prompt contains a schema, although nothing enforces it."""
-    wanted = schema_in_words(prompt)
-    with suppress(schema_fill.SchemaNotMet):
-        return json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)
+    if wanted := schema_in_words(prompt):
+        with suppress(schema_fill.SchemaNotMet):
+            return json_text(schema_fill.fill(*wanted))
     return text_standin.reply(prompt, local)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import string
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..error_codes import refuse
@@ -64,7 +64,8 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     """Refuse what the schema of the address and form refuses, then what cannot be answered."""
     model, body = request.model, request.body
     responses, chat = schema["anyOf"] if model.family == "responses+chat" else (None, schema)
-    if _is_unsupported(body):
+    descriptions = [function.get("description") for function in schema_fill.offered_functions(body)]
+    if body.get("tool_choice") == "any" or any(one is False for one in descriptions):  # as other services take them
         raise refuse(8001)
     if request.route == "chat":
         strict = {**chat, "required": ["messages", "model"]}
@@ -88,12 +89,6 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     prompts.check_answerable(request)
 
 
-def _is_unsupported(body: Mapping[str, Any]) -> bool:
-    """Return whether a request has options of other services that this one calls invalid (8001)."""
-    descriptions = [function.get("description") for function in schema_fill.offered_functions(body)]
-    return body.get("tool_choice") == "any" or any(one is False for one in descriptions)
-
-
 def _answer(request: ModelRequest) -> ModelResult:
     """Return the answer in the dialect of the model and the address."""
     prompt = prompts.with_pictures(request, prompts.read_prompt(request))
@@ -107,7 +102,8 @@ def _answer(request: ModelRequest) -> ModelResult:
         units["cached_input_tokens"] = cached
     usage = _usage(request, units, generated)
     if request.body.get("stream") and "input" not in request.body:
-        return ModelResult(None, units, _frames(request, generated, usage), request.spoils_text)
+        stream = _chat_stream if _speaks_chat(request) else _native_stream
+        return ModelResult(None, units, stream(request, generated, usage), request.spoils_text)
     return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=request.spoils_text)
 
 
@@ -146,7 +142,6 @@ def _chat_call(call: schema_fill.ToolCall) -> dict[str, Any]:
 
 
 def _call_id() -> str:
-    """Return an id for a call."""
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
@@ -155,38 +150,32 @@ def _frame_usage(request: ModelRequest) -> dict[str, Any]:
     return {**openai_usage({"output_tokens": 1}), **_neurons(request, {"output_tokens": 1})}
 
 
-def _native_stream(
-    request: ModelRequest, text: str, usage: Mapping[str, Any], calls: Sequence[Mapping[str, Any]] = ()
-) -> list[bytes]:
+def _native_stream(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> list[bytes]:
     """Return the frames of a legacy model on ``/run``: tokens with padding or tool calls, then the totals."""
-    once = _frame_usage(request)
-    padded = [(piece, string.ascii_lowercase[: 3 + 5 * number % 23]) for number, piece in enumerate(split_tokens(text))]
-    frames = [event({"response": native_token(piece), "usage": once, "p": padding}) for piece, padding in padded]
-    frames += [event({"response": "", "tool_calls": list(calls), "usage": once})] if calls else []
+    once, frames = _frame_usage(request), []
+    for number, piece in enumerate(split_tokens(generated.content or "")):
+        padding = string.ascii_lowercase[: 3 + 5 * number % 23]
+        frames.append(event({"response": native_token(piece), "usage": once, "p": padding}))
+    if generated.tool_call:
+        calls = [_native_call(request, generated.tool_call)]
+        frames.append(event({"response": "", "tool_calls": calls, "usage": once}))
     return end_stream(request, [*frames, event({"response": "", "usage": usage})])
 
 
-def _chat_stream(
-    request: ModelRequest, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any
-) -> list[bytes]:
-    """Return the frames of Chat Completions for the (field, text) parts of a message, reasoning first.
-
-    ``/run`` ends with the usage in a native frame; ``/v1`` sends it with ``include_usage``.
-    """
-    deltas = [
+def _text_deltas(request: ModelRequest, generated: prompts.Generated) -> list[dict[str, Any]]:
+    """Return the deltas of a message, reasoning first."""
+    parts = [(_reasoning(request.model), generated.reasoning), ("content", generated.content or "")]
+    return [
         {name: native_token(piece) if request.route == "run" else piece}
         for name, text in parts
         for piece in split_tokens(text)
     ]
-    return _chunks(request, base, deltas, finish, usage)
 
 
-def _tool_call_stream(
-    request: ModelRequest, base: Mapping[str, Any], call: Mapping[str, Any], usage: Any
-) -> list[bytes]:
-    """Return the frames of a tool call: its id and name, then its arguments in fragments.
+def _call_deltas(request: ModelRequest, call: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the deltas of a tool call: its id and name, then its arguments in fragments.
 
-    On ``/run`` a frame of nulls ends it. Only Cloudflare's clients of that address expect it, and OpenAI's own client,
+    On ``/run`` one of nulls ends it. Only Cloudflare's clients of that address expect it, and OpenAI's own client,
     which is for ``/v1``, fails on it.
     """
     function = call["function"]
@@ -194,15 +183,17 @@ def _tool_call_stream(
     fragments = [{"index": 0, "function": {"arguments": piece}} for piece in split_tokens(function["arguments"])]
     closed = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
     closing = [closed] if request.route == "run" else []
-    deltas = [{"tool_calls": [part]} for part in (opened, *fragments, *closing)]
-    return _chunks(request, base, deltas, "tool_calls", usage)
+    return [{"tool_calls": [part]} for part in (opened, *fragments, *closing)]
 
 
-def _chunks(
-    request: ModelRequest, base: Mapping[str, Any], deltas: Sequence[dict[str, Any]], finish: str, usage: Any
-) -> list[bytes]:
-    run = request.route == "run"
-    shell = {**base, "object": "chat.completion.chunk"}
+def _chat_stream(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> list[bytes]:
+    """Return the frames of Chat Completions.
+
+    ``/run`` ends with the usage in a native frame; ``/v1`` sends it with ``include_usage``.
+    """
+    run, call = request.route == "run", generated.tool_call
+    deltas = _call_deltas(request, _chat_call(call)) if call else _text_deltas(request, generated)
+    shell = {**_base(request), "object": "chat.completion.chunk"}
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -210,7 +201,7 @@ def _chunks(
 
     frames = [chunk({"role": "assistant", "content": ""})]
     frames += [chunk(delta) for delta in deltas]
-    frames.append(chunk({}, finish))
+    frames.append(chunk({}, generated.finish))
     if run:
         frames.append(event({"response": "", "usage": usage}))
     elif (request.body.get("stream_options") or {}).get("include_usage"):
@@ -220,17 +211,6 @@ def _chunks(
 
 def _reasoning(model: Model) -> str:
     return "reasoning" if model.id in _NAMED_REASONING else "reasoning_content"
-
-
-def _frames(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> list[bytes]:
-    if not _speaks_chat(request):
-        calls = [_native_call(request, generated.tool_call)] if generated.tool_call else []
-        return _native_stream(request, generated.content or "", usage, calls)
-    if generated.tool_call:
-        return _tool_call_stream(request, _base(request), _chat_call(generated.tool_call), usage)
-    parts = [(_reasoning(request.model), generated.reasoning)] if generated.reasoning else []
-    parts.append(("content", generated.content or ""))
-    return _chat_stream(request, _base(request), parts, generated.finish, usage)
 
 
 def _result(
@@ -260,7 +240,6 @@ def _result(
 
 
 def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> dict[str, Any]:
-    """Return a Responses object."""
     cut = generated.finish == "length"
     status = "incomplete" if cut else "completed"
     items: list[dict[str, Any]] = []

@@ -46,13 +46,22 @@ _VECTORS = obj({"shape": _NUMBERS, "data": array(_NUMBERS), "pooling": one("mean
 _OPENAI_INPUT = obj({"model": STRING}, input=_ONE_OR_MORE)
 
 
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a field that holds one or several."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _contexts(request: ModelRequest) -> list[str]:
+    return [context.get("text", "") for context in request.body["contexts"]]
+
+
 def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     """Return the field of the body that has the texts, and the texts."""
     body = request.body
     if request.route == "embeddings":
         return "text", _texts(body["input"])
     if "contexts" in body:
-        return "contexts", [context.get("text", "") for context in body["contexts"]]
+        return "contexts", _contexts(request)
     for name in ("text", "documents", "queries"):
         if name in body:
             return name, _texts(body[name])
@@ -135,19 +144,14 @@ def _openai(request: ModelRequest, rows: list[list[float]], count: int) -> dict[
     return {"object": "list", "data": data, "model": request.model.id, "usage": usage}
 
 
-_EMBEDDING_ROUTES = frozenset({"run", "embeddings"})
-
-_QWEN_TEXTS = "queries documents text"
 _INPUTS: dict[str, Schema | Callable[[Model], Schema]] = {
     "bge": _bge_input,
     "bge-m3": _M3,
-    "qwen3-embedding": lambda model: obj({**each(_QWEN_TEXTS, _list_of_texts(model)), "instruction": STRING}),
+    "qwen3-embedding": lambda model: obj(
+        {**each("queries documents text", _list_of_texts(model)), "instruction": STRING}
+    ),
     # an empty text is refused where the model publishes a batch limit
     "plain-embedding": lambda model: obj(text=_list_of_texts(model) if model.batch else _ONE_OR_MORE),
-}
-_EMBEDDINGS = {
-    name: Family(schema, _VECTORS, _embedded, _embed, _embeddings_check, _EMBEDDING_ROUTES)
-    for name, schema in _INPUTS.items()
 }
 
 
@@ -180,10 +184,6 @@ def _sentiment(request: ModelRequest) -> ModelResult:
     return ModelResult(result, {"input_tokens": min(512, lexical.count_tokens(text))})
 
 
-def _contexts(request: ModelRequest) -> list[str]:
-    return [context.get("text", "") for context in request.body["contexts"]]
-
-
 def _rerank(request: ModelRequest) -> ModelResult:
     """Return the positions of the contexts in order of score, at most `top_k`; the query is charged with each."""
     contexts, query = _contexts(request), request.body["query"]
@@ -210,9 +210,8 @@ def _guard(request: ModelRequest) -> ModelResult:
     return ModelResult({"response": verdict, "usage": usage}, units)
 
 
-def _texts(value: Any) -> list[str]:
-    """Return the texts of a field that holds one or several."""
-    return [value] if isinstance(value, str) else list(value)
+def _texts_of(request: ModelRequest) -> list[str]:
+    return _texts(request.body.get("text", ""))
 
 
 def _translate(request: ModelRequest) -> ModelResult:
@@ -226,12 +225,11 @@ def _translate(request: ModelRequest) -> ModelResult:
     return ModelResult(result, {"input_tokens": spent, "output_tokens": made})
 
 
-def _texts_of(request: ModelRequest) -> list[str]:
-    return _texts(request.body.get("text", ""))
-
-
 FAMILIES = {
-    **_EMBEDDINGS,
+    **{
+        name: Family(schema, _VECTORS, _embedded, _embed, _embeddings_check, frozenset({"run", "embeddings"}))
+        for name, schema in _INPUTS.items()
+    },
     "distilbert": Family(_SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), _texts_of, _sentiment),
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
     "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, prompts.check_prompt),

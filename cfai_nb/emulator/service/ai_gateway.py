@@ -13,30 +13,38 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
-from ..model_catalogue import Model, usd_per_neuron
+from ..json_schema import NUMBER, OBJECT, maybe, obj, require
+from ..model_catalogue import usd_per_neuron
 from .limits import Clock
+from .request_body import Routes, account_of, parse, whole_numbers
 from .responses import Ids, Reply, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"
 
 
-def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
-    """Return the metadata of a header: the first five entries that are text, number or boolean."""
+def _metadata(header: str | None) -> str | None:
+    """Return the metadata of a header as a log keeps it."""
     with suppress(ValueError):
-        if isinstance(given := json.loads(header or ""), dict):
-            return dict([entry for entry in given.items() if isinstance(entry[1], str | int | float | bool)][:5])
+        if isinstance(given := from_json(header or ""), dict):
+            return json.dumps(_plain(given))
     return None
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """Return the first five entries that are text, number or boolean."""
+    return dict([entry for entry in metadata.items() if isinstance(entry[1], str | int | float | bool)][:5])
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,13 @@ class GatewayCall:
     request: bytes
     start: float
     bare: bool = False
-    model: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
     neurons: float | None = None
     hit: bool = False
 
 
+#: What can be changed of a log.
+_EDIT = obj({"feedback": {"enum": [-1, 1, None]}, "score": maybe(NUMBER), "metadata": OBJECT})
 #: Bytes of the payload in a log row; only ``GET .../logs/{id}`` shows them.
 _HEADS = 1000
 
@@ -96,8 +105,8 @@ class GatewayLogs:
         self._known, self._lock = known, Lock()
         self._logs: dict[tuple[str, str], dict[str, _Log]] = {}
 
-    def write(self, number: str, call: GatewayCall, reply: Reply | ServiceError, seconds: float) -> None:
-        """Log the outcome of a call under an id."""
+    def write(self, number: str, call: GatewayCall, model: str, reply: Reply | ServiceError, seconds: float) -> None:
+        """Log the outcome of a call of a model under an id."""
         if isinstance(reply, Reply):
             body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
         else:
@@ -108,9 +117,9 @@ class GatewayLogs:
             "created_at": now(),
             "cached": call.hit,
             "duration": round(seconds * 1000),
-            "model": call.model,
-            "provider": "workers-ai" if call.model.startswith("@") else call.model.split("/")[0],
-            "success": is_success(reply),
+            "model": model,
+            "provider": "workers-ai" if model.startswith("@") else model.split("/")[0],
+            "success": isinstance(reply, Reply) and reply.succeeded,
             "status_code": reply.status,
             "response_content_type": media,
             **dict.fromkeys(("model_type", "request_type"), ""),
@@ -124,8 +133,8 @@ class GatewayLogs:
         with self._lock:
             self._logs.setdefault((call.account, call.gateway), {})[number] = log
 
-    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
-        """Return path below the account -> method -> handler that returns a result."""
+    def routes(self) -> Routes:
+        """Return the addresses, with their handlers."""
         base = "/ai-gateway/gateways/{gateway}/logs"
         return {
             base: {"GET": self._list},
@@ -135,10 +144,10 @@ class GatewayLogs:
         }
 
     def _rows(self, request: Request) -> dict[str, _Log]:
-        account, name = request.path_params["account"].casefold(), request.path_params["gateway"]
+        name = request.path_params["gateway"]
         self._known(name)
         with self._lock:
-            return dict(self._logs.get((account, name), {}))
+            return dict(self._logs.get((account_of(request), name), {}))
 
     def _one(self, request: Request) -> _Log:
         log = self._rows(request).get(request.path_params["log"])
@@ -151,9 +160,10 @@ class GatewayLogs:
         if unknown := [name for name in query if name.startswith("filters")]:
             raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
         rows = [log.row for log in self._rows(request).values()]
+        page, per_page = whole_numbers(request, page=1, per_page=20)
+        page, per_page = max(1, page), max(1, min(50, per_page))
         try:
             kept = [row for row in rows if all(_matches(row, query))]
-            page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
         except ValueError as error:
             raise refuse(5006, why=str(error)) from None
         order = query.get("order_by", "created_at")
@@ -172,16 +182,11 @@ class GatewayLogs:
 
     async def _edit(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
-        try:
-            given = json.loads(await request.body())
-        except ValueError:
-            given = None
-        if not isinstance(given, dict) or given.get("feedback", 1) not in (-1, 1, None):
-            raise refuse(5006, text="feedback must be -1, 1 or null", status=400)
-        changed = {name: given[name] for name in ("feedback", "score") if name in given}
-        if isinstance(given.get("metadata"), dict):
-            changed["metadata"] = json.dumps(metadata_of(json.dumps(given["metadata"])))
-        log.row.update(changed)
+        given = parse(await request.body())
+        require(given, _EDIT)
+        if "metadata" in given:
+            given["metadata"] = json.dumps(_plain(given["metadata"]))
+        log.row.update({name: given[name] for name in _EDIT["properties"] if name in given})
         return {}
 
     async def _request(self, request: Request) -> Response:
@@ -190,11 +195,6 @@ class GatewayLogs:
     async def _response(self, request: Request) -> Response:
         log = self._one(request)
         return Response(log.response or b"{}", media_type=log.row["response_content_type"])
-
-
-def is_success(reply: Reply | ServiceError) -> bool:
-    """Return whether a call succeeded."""
-    return isinstance(reply, Reply) and reply.status == 200 and not reply.damaged
 
 
 def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
@@ -218,21 +218,12 @@ def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]
 _DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
 _LARGEST = 25_000_000
 
-#: Route -> the family that answers for a third-party model there.
-EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
-
-
-def external_model(name: str, route: str) -> Model:
-    """Return a catalogue row for a third-party model: text generation in the dialect of the route, without a price."""
-    row = {"capabilities": ["function_calling", "streaming"]}
-    return Model(name, "Text Generation", EXTERNAL_FAMILIES[route], "current", None, None, None, None, row)
-
 
 class Gateways:
     """The gateways of every account, with their caches; without `names` any name is created on first use."""
 
-    def __init__(self, names: Collection[str] | None, clock: Clock, seed: int) -> None:
-        self._names = None if names is None else frozenset(names)
+    def __init__(self, names: Collection[str] | None, clock: Clock, seed: int, quirks: frozenset[str]) -> None:
+        self._names, self._quirks = None if names is None else frozenset(names), quirks
         self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
         self._cache: dict[str, tuple[float, Reply]] = {}
         self.logs = GatewayLogs(self._find)
@@ -241,24 +232,22 @@ class Gateways:
         if len(name) > 64 or (self._names is not None and name not in self._names):
             raise refuse(2001)
 
-    async def enter(
-        self, request: Request, *, default: bool = False, quirks: frozenset[str] = frozenset()
-    ) -> GatewayCall | None:
-        """Return the record of a call in its gateway, ``None`` without one.
+    async def enter(self, request: Request, default: str = "") -> GatewayCall | None:
+        """Return the record of a call in its gateway, or in the `default` one; ``None`` without one.
 
         2001 for one that does not exist, 2021 with the quirk "no-credits"; the code of a reached spend limit is not
         known, so the status stands in its place.
         """
         given, route = request.headers, route_of(request)
-        name = route.gateway or ("default" if default else "")
+        name = route.gateway or default
         if not name:
             return None
         self._find(name)
-        if "no-credits" in quirks:
+        if "no-credits" in self._quirks:
             raise refuse(2021)
-        if "spend-limit" in quirks:
+        if "spend-limit" in self._quirks:
             raise refuse(429, text="Spend limit exceeded for this gateway", status=429)
-        account, body = request.path_params["account"].casefold(), await request.body()
+        account, body = account_of(request), await request.body()
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
         ttl = 0.0 if skip_cache else self._ttl(given)
         own_key = given.get("cf-aig-cache-key")
@@ -268,10 +257,9 @@ class Gateways:
         headers = {"cf-aig-request-id": self._id(), "cf-aig-step": str(route.step)}
         if event := given.get("cf-aig-event-id"):
             headers["cf-aig-event-id"] = event
-        metadata = metadata_of(given.get("cf-aig-metadata"))
         row = {
             "path": request.url.path.split("/", 6)[-1],
-            "metadata": None if metadata is None else json.dumps(metadata),
+            "metadata": _metadata(given.get("cf-aig-metadata")),
             "request_content_type": given.get("content-type", ""),
             **{"custom_cost": False, "step": route.step},
         }
@@ -297,16 +285,16 @@ class Gateways:
         headers = {name: value for name, value in reply.headers.items() if name != "cf-ai-neurons"}
         return replace(reply, headers=headers)
 
-    def leave(self, call: GatewayCall, reply: Reply | ServiceError) -> dict[str, str]:
-        """Cache and log the outcome of a call; return the gateway's response headers."""
+    def leave(self, call: GatewayCall, model: str, reply: Reply | ServiceError) -> dict[str, str]:
+        """Cache and log the outcome of a call of a model; return the gateway's response headers."""
         headers = {**call.headers, "cf-aig-cache-status": "HIT" if call.hit else "MISS"}
-        if isinstance(reply, Reply) and is_success(reply) and call.key and not call.hit and _cacheable(reply):
+        if isinstance(reply, Reply) and call.key and not call.hit and _cacheable(reply):
             with self._lock:
                 self._cache[call.key] = (self._clock() + call.ttl, reply)
         if not call.logged:
             return headers
         number = self._id()
-        self.logs.write(number, call, reply, self._clock() - call.start)
+        self.logs.write(number, call, model, reply, self._clock() - call.start)
         return {**headers, "cf-aig-log-id": number}
 
     def _id(self) -> str:
@@ -317,4 +305,4 @@ class Gateways:
 
 
 def _cacheable(reply: Reply) -> bool:
-    return reply.frames is None and not reply.media.startswith("audio/")
+    return reply.succeeded and reply.frames is None and not reply.media.startswith("audio/")

@@ -75,7 +75,7 @@ class FaultSource:
 def checked_fault(kind: str) -> str:
     """Return a fault kind, or raise ValueError for an unknown one."""
     known = BEFORE | AFTER | {"slow"}
-    if kind and kind not in known and not (kind.isdigit() and int(kind) in CODES):
+    if kind and kind not in known and not (kind.isdecimal() and int(kind) in CODES):
         raise ValueError(f"no fault called {kind!r}; there are {', '.join(sorted(known))} and codes")
     return kind
 
@@ -113,12 +113,6 @@ def checked_quirks(quirks: Collection[str]) -> frozenset[str]:
     return frozenset(quirks)
 
 
-def refuses_ai_search(quirks: frozenset[str]) -> None:
-    """Refuse a call to AI Search, under the quirk "no-ai-search"."""
-    if "no-ai-search" in quirks:
-        raise refuse(10000)
-
-
 def safety_error(request: ModelRequest, texts: Collection[str]) -> ServiceError | None:
     """Return the safety filter's error for a generation that mentions hazards, under the quirk "3030"."""
     if "3030" not in request.quirks or request.model.task not in _GENERATED:
@@ -147,8 +141,8 @@ def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
         return {**result, "response": int(digits.group()) if digits else 0}
     if isinstance(text, str) and "object-response" in quirks:
         return {**result, "response": {"text": text}}
-    if "model-length" in quirks and isinstance(result.get("choices"), list):
-        return {**result, "choices": [_cut_by_the_model(choice) for choice in result["choices"]]}
+    if "model-length" in quirks:
+        return _cut_choices(result)
     if "null-content" in quirks and isinstance(result.get("choices"), list):
         choices = [
             {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice

@@ -35,14 +35,14 @@ _OTHERS = frozenset(_NAMES.split())
 #: The last part of a provider's path -> the address after ``/ai``.
 _DIALECTS = {"completions": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 
-Handler = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class GatewayHost:
     """Serves the gateway's own addresses with `infer`; `token` is the token of an authenticated gateway."""
 
     def __init__(
-        self, infer: Handler, send_error: Callable[[ServiceError], Response], methods: list[str], token: str | None
+        self, infer: Endpoint, send_error: Callable[[ServiceError], Response], methods: list[str], token: str | None
     ) -> None:
         self._infer, self._send_error, self._methods, self._token = infer, send_error, methods, token
 
@@ -51,7 +51,7 @@ class GatewayHost:
         handlers = {_BASE: self._universal, _BASE + "/{provider}/{endpoint:path}": self._direct}
         return [Route(path, self._guarded(handler), methods=self._methods) for path, handler in handlers.items()]
 
-    def _guarded(self, handler: Handler) -> Handler:
+    def _guarded(self, handler: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
             try:
                 if request.method != "POST":

@@ -133,14 +133,8 @@ class _Metered:
 class UsageMeter:
     """The analytics of Workers AI: it answers GraphQL with the sums of an account's calls.
 
-    Parameters
-    ----------
-    lag : float
-        Seconds by the clock until a call is shown.
-    elsewhere : float or mapping of model to float
-        Neurons that other programs spent today, on every account.
-    readable : bool
-        Whether tokens may read it; otherwise the answer is an error, with status 200.
+    A call is shown after `lag` seconds by the clock. `elsewhere` is what other programs spent today, on every account:
+    Neurons, or model -> Neurons. If tokens may not read it (not `readable`), the answer is an error, with status 200.
     """
 
     _GROUPS = "aiInferenceAdaptiveGroups"
@@ -154,7 +148,7 @@ class UsageMeter:
     def note(self, account: str, model: str, neurons: float, usage: Mapping[str, float]) -> None:
         """Note a call that was charged."""
         tokens = usage.get("input_tokens", 0.0) + usage.get("cached_input_tokens", 0.0), usage.get("output_tokens", 0.0)
-        call = _Metered(account.casefold(), model, datetime.now(UTC), self._clock() + self.lag, neurons, tokens)
+        call = _Metered(account, model, datetime.now(UTC), self._clock() + self.lag, neurons, tokens)
         with self._lock:
             self._calls.append(call)
 
@@ -164,21 +158,22 @@ class UsageMeter:
         query = body.get("query") if isinstance(body, dict) else None
         if not isinstance(query, str) or self._GROUPS not in query:
             return _graphql_error(f"emulator: only {self._GROUPS} is emulated")
-        given = body.get("variables") or {}
+        variables = body.get("variables")
+        given = variables if isinstance(variables, dict) else {}
         account = str(_argument(query, "accountTag", given) or "")
         if not self.readable or not account:
             return _graphql_error("not authorized for that account")
         try:
             start, end = (_moment(_argument(query, name, given)) for name in ("datetime_geq", "datetime_lt"))
-        except ValueError as error:
+            limit = int(_argument(query, "limit", given) or 1)
+        except (ValueError, TypeError) as error:
             return _graphql_error(str(error))
         named = re.search(r"dimensions\s*\{([^}]*)\}", query)
         dimensions, summed = named[1].split() if named else [], re.search(r"sum\s*\{([^}]*)\}", query)
-        unknown = {*(summed[1].split() if summed else ())} - {*self._SUMS}
-        if unknown or {*dimensions} - {"modelId", "date"}:
-            return _graphql_error(f"unknown field {', '.join(sorted(unknown) or dimensions)}")
+        unknown = {*(summed[1].split() if summed else ())} - {*self._SUMS} | {*dimensions} - {"modelId", "date"}
+        if unknown:
+            return _graphql_error(f"unknown field {', '.join(sorted(unknown))}")
         rows = self._rows(account.casefold(), start, end, dimensions)
-        limit = int(_argument(query, "limit", given) or 1)
         return {"data": {"viewer": {"accounts": [{self._GROUPS: rows[:limit]}]}}, "errors": None}
 
     def _rows(self, account: str, start: datetime, end: datetime, dimensions: list[str]) -> list[dict[str, Any]]:

@@ -1,15 +1,14 @@
 """The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
 
-``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`, and calls :func:`search` for ``/models/search``.
-``routing`` checks whether an adapter that a call names has its files. The effect of an adapter is not emulated. An
-adapter that was not created here passes, since the service has public ones with names that are not listed here.
+``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`. ``routing`` checks whether an adapter that a call names
+has its files. The effect of an adapter is not emulated. An adapter that was not created here passes, since the service
+has public ones with names that are not listed here.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from threading import Lock
@@ -21,10 +20,10 @@ from starlette.responses import Response
 from ..error_codes import refuse
 from ..families import served
 from ..families.document_conversion import formats
-from ..json_schema import BOOLEAN, STRING, obj, require
+from ..json_schema import BOOLEAN, STRING, obj, one, require
 from ..model_catalogue import Model, checked_on, find, models
-from . import request_body
-from .responses import Ids, now
+from .request_body import File, Routes, account_of, parse, parts
+from .responses import Ids, Page, now
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
 _PROPERTIES = {
@@ -45,18 +44,21 @@ _LISTED = timedelta(days=92)
 _UNITS = {f"{kind}_tokens": f"per M {kind.replace('_', ' ')} tokens" for kind in ("input", "output", "cached_input")}
 
 
-def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as observed.
+async def _search(request: Request) -> Page:
+    """Return the models that match ``search`` (part of the name), ``task`` and ``author``, all on one page (observed).
 
-    Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
+    Further pages are empty, or clients that go through the pages would never end.
     """
+    query = request.query_params
     text, task, author = (query.get(name, "").casefold() for name in ("search", "task", "author"))
 
     def wanted(model: Model) -> bool:
         named = text in model.id.casefold() and author in ("", model.id.split("/")[1].casefold())
         return named and task in ("", model.task.casefold()) and _listed(model, query)
 
-    return [entry(model) for model in models().values() if wanted(model)]
+    found = [_entry(model) for model in models().values() if wanted(model)]
+    pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
+    return Page(found if query.get("page", "1") in ("", "0", "1") else [], pages)
 
 
 def _listed(model: Model, query: Mapping[str, str]) -> bool:
@@ -72,7 +74,7 @@ def _true(value: str | None) -> bool:
     return (value or "").casefold() in ("true", "1")
 
 
-def entry(model: Model) -> dict[str, Any]:
+def _entry(model: Model) -> dict[str, Any]:
     """Return one model as the service lists it."""
     about = {"name": model.id, "description": f"[emulator] a stand-in for {model.short}", "task": _named(model.task)}
     source = 2 if model.id.startswith("@hf/") else 1
@@ -81,17 +83,16 @@ def entry(model: Model) -> dict[str, Any]:
 
 async def _tasks(request: Request) -> list[dict[str, str]]:
     """Return the tasks that have a current model."""
-    return _names(lambda model: model.task)
+    return _names(model.task for model in models().values() if model.status == "current")
 
 
 async def _authors(request: Request) -> list[dict[str, str]]:
     """Return the authors of current models."""
-    return _names(lambda model: model.id.split("/")[1])
+    return _names(model.id.split("/")[1] for model in models().values() if model.status == "current")
 
 
-def _names(of: Callable[[Model], str]) -> list[dict[str, str]]:
-    current = (of(model) for model in models().values() if model.status == "current")
-    return [_named(name) for name in dict.fromkeys(current)]
+def _names(names: Iterable[str]) -> list[dict[str, str]]:
+    return [_named(name) for name in dict.fromkeys(names)]
 
 
 def _named(name: str) -> dict[str, str]:
@@ -130,8 +131,9 @@ async def _formats(request: Request) -> list[dict[str, str]]:
     return formats()
 
 
-#: Path below the account -> method -> handler that returns a result.
-ROUTES: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]] = {
+ROUTES: Routes = {
+    "/ai/models/search": {"GET": _search},
+    "/ai/v1/models": {},  # no method is available there (observed)
     "/ai/models/schema": {"GET": _schema},
     "/ai/tomarkdown/supported": {"GET": _formats},
     "/ai/tasks/search": {"GET": _tasks},
@@ -140,8 +142,9 @@ ROUTES: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]] = {
 
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_KINDS = ("mistral", "gemma", "llama")
-_HIGHEST_RANK, _LARGEST, _MOST = 32, 300_000_000, 100
+#: The types of models, and the highest rank.
+_CONFIGURATION = obj({"r": {"type": "integer", "maximum": 32}}, model_type=one("mistral", "gemma", "llama"))
+_LARGEST, _MOST = 300_000_000, 100
 _NEW = obj({"description": STRING, "public": BOOLEAN}, model=STRING, name=STRING)
 
 
@@ -159,8 +162,8 @@ class LoraAdapters:
         self._ids, self._lock = Ids(seed), Lock()
         self._adapters: dict[str, dict[str, _Adapter]] = {}
 
-    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
-        """Return path below the account -> method -> handler that returns a result."""
+    def routes(self) -> Routes:
+        """Return the addresses, with their handlers."""
         return {
             "/ai/finetunes": {"GET": self._list, "POST": self._create},
             "/ai/finetunes/public": {"GET": self._public},
@@ -176,7 +179,7 @@ class LoraAdapters:
             raise refuse(3039)
 
     def _of(self, request: Request) -> dict[str, _Adapter]:
-        return self._adapters.setdefault(request.path_params["account"].casefold(), {})
+        return self._adapters.setdefault(account_of(request), {})
 
     async def _list(self, request: Request) -> list[dict[str, Any]]:
         with self._lock:
@@ -190,13 +193,13 @@ class LoraAdapters:
         found = [dict(record) for record in records if record["public"]]
         try:
             start, count = int(float(query.get("offset") or 0)), int(float(query.get("limit") or len(found)))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise refuse(5006, why=str(error)) from None
         found.sort(key=lambda record: str(record.get(query.get("orderBy", "created_at"), "")))
         return found[max(0, start) :][: max(0, count)]
 
     async def _create(self, request: Request) -> dict[str, Any]:
-        given = request_body.parse(await request.body())
+        given = parse(await request.body())
         require(given, _NEW)
         model = find(given["model"])
         if model is None:
@@ -215,16 +218,16 @@ class LoraAdapters:
 
     async def _upload(self, request: Request) -> Response:
         """Store one file; an existing file cannot be replaced."""
-        sent = await request_body.parts(request)
+        sent = await parts(request)
         names = [part for name, part in sent if name == "file_name" and isinstance(part, str)]
-        files = [part for name, part in sent if name == "file" and isinstance(part, request_body.File)]
+        files = [part for name, part in sent if name == "file" and isinstance(part, File)]
         if len(names) != 1 or len(files) != 1:
             raise refuse(5006, why="required properties at '/' are 'file,file_name'")
         name, data = names[0], files[0].data
         if name not in (_CONFIG, _WEIGHTS):
             raise refuse(5006, why=f"'/file_name' must be {_CONFIG} or {_WEIGHTS}, not {name!r}")
         if name == _CONFIG:
-            _check_config(data)
+            require(parse(data), _CONFIGURATION)
         with self._lock:
             adapter = self._of(request).get(request.path_params["finetune"])
             if adapter is None:
@@ -236,16 +239,3 @@ class LoraAdapters:
             adapter.files.add(name)
             adapter.size += len(data)
         return Response(b'{"success":true}', media_type="application/json")
-
-
-def _check_config(data: bytes) -> None:
-    """Refuse a configuration for another type of model, or with too high a rank."""
-    try:
-        config = json.loads(data)
-    except ValueError:
-        config = None
-    if not isinstance(config, dict) or config.get("model_type") not in _KINDS:
-        raise refuse(5006, why=f"{_CONFIG} must have a 'model_type' of {', '.join(_KINDS)}")
-    rank = config.get("r", 0)
-    if not isinstance(rank, int) or rank > _HIGHEST_RANK:
-        raise refuse(5006, why=f"'r' of {_CONFIG} must be <= {_HIGHEST_RANK}")

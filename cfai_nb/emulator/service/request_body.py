@@ -1,18 +1,19 @@
-"""Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
+"""Requests: their bodies (JSON, raw bytes or multipart), read into one :class:`ModelRequest`, and their handlers.
 
-``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service checks one JSON
-object against a model's schema, whatever the form of the body, so the fields of a multipart form and the query beside
-raw bytes, which arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use the functions that read JSON, parts, an account or numbers of a
+query, and :func:`handler_for`. The service checks one JSON object against a model's schema, whatever the form of the
+body, so the fields of a multipart form and the query beside raw bytes, which arrive as text, are converted to the
+numbers and flags that the schema declares.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
@@ -20,23 +21,88 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from ..error_codes import refuse
+from ..error_codes import ServiceError, refuse
 from ..families.document_conversion import MODEL as DOCUMENTS
 from ..families.family import Family, ModelRequest
 from ..json_schema import Schema
 from ..model_catalogue import Model
 
+#: A function that returns the result of a request: a value, a ``Page`` or a whole response.
+Handler = Callable[[Request], Awaitable[Any]]
+#: Path below the account -> method -> handler.
+Routes = Mapping[str, Mapping[str, Handler]]
+
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
+#: The most digits of a number in a query.
+_DIGITS = 18
 
 
-def parse(raw: bytes) -> Any:
+class Settling(Protocol):
+    """An index or an instance, whose writes show later: :meth:`settle` lets those that are due show."""
+
+    def settle(self) -> None: ...
+
+
+S = TypeVar("S", bound=Settling)
+
+
+def handler_for(
+    find: Callable[[Request], S],
+    lock: Lock,
+    do: Callable[[S, Request, Any], Any],
+    read: Callable[[Request], Awaitable[Any]] | None = None,
+) -> Handler:
+    """Return a handler that reads a request, finds what it is about, settles that, and calls `do` with both."""
+
+    async def handler(request: Request) -> Any:
+        given = await read(request) if read else None
+        with lock:
+            found = find(request)
+            found.settle()
+            return do(found, request, given)
+
+    return handler
+
+
+def parse(raw: bytes | str) -> Any:
     """Return the JSON value of a body."""
     try:
         return from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise refuse(5006, why=f"invalid JSON: {error}") from None
+
+
+def _bad_input(why: object) -> ServiceError:
+    return refuse(5006, why=why)
+
+
+def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError] = _bad_input) -> dict[str, Any]:
+    """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
+    try:
+        given = from_json(raw)
+        if not isinstance(given, dict):
+            raise ValueError("expected an object")
+    except ValueError as error:
+        raise refusal(error) from None
+    return given
+
+
+def whole_numbers(
+    request: Request, refusal: Callable[[object], ServiceError] = _bad_input, **usual: int
+) -> Iterator[int]:
+    """Yield whole numbers of the query by name, each with its default."""
+    for name, number in usual.items():
+        given = request.query_params.get(name) or str(number)
+        if not given.isdecimal() or len(given) > _DIGITS:
+            raise refusal(f"{name} must be a whole number")
+        yield int(given)
+
+
+def account_of(request: Request) -> str:
+    """Return the account in an address; upper and lower case are the same one."""
+    return str(request.path_params["account"]).casefold()
 
 
 def model_name(body: Any) -> str:
@@ -56,7 +122,7 @@ async def read(request: Request, model: Model, family: Family) -> ModelRequest:
     if "raw" in family.forms and (bare or media.startswith(_RAW)):
         query = _converted(request.query_params.multi_items(), family.inputs(model))
         body = query if "json" in family.forms else {"audio": {"body": {}, "contentType": media}, **query}
-        return ModelRequest(model, body, content=raw, media=media)
+        return ModelRequest(model, body, content=raw)
     if media == _FORM and "form" in family.forms:
         return await _form(request, model, family)
     if "json" not in family.forms:
@@ -91,23 +157,6 @@ async def parts(request: Request) -> list[tuple[str, str | File]]:
         raise refuse(5006, why=f"invalid multipart body: {error}") from None
 
 
-async def ndjson(request: Request, field: str) -> bytes | None:
-    """Return the lines of a body in any of the forms that clients send, None where it is another one.
-
-    In a form they are the part ``field``.  The public Python client sends them as they are, or within one JSON string.
-    """
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media == _FORM:
-        part = dict(await parts(request)).get(field, "")
-        return part.data if isinstance(part, File) else part.encode()
-    raw = await request.body()
-    if media == "application/x-ndjson":
-        return raw
-    if media == "application/json" and not raw.lstrip().startswith(b"["):
-        return str(json.loads(raw)).encode() if raw.startswith(b'"') else raw
-    return None
-
-
 async def read_documents(request: Request) -> ModelRequest:
     """Return the model request of a ``/tomarkdown`` request."""
     if not request.headers.get("content-type", "").startswith(_FORM):
@@ -115,14 +164,11 @@ async def read_documents(request: Request) -> ModelRequest:
     found = await parts(request)
     files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
     given = next((part for name, part in found if name == "conversionOptions"), "{}")
-    options = None
-    with suppress(ValueError):
-        options = json.loads(given if isinstance(given, str) else "")
-    if not isinstance(options, dict):
-        raise refuse(5006, why="'/conversionOptions' is not a JSON object")
     if not files:
         raise refuse(5006, why="required properties at '/' are 'files'")
-    return ModelRequest(DOCUMENTS, {"files": files, "conversionOptions": options})
+    return ModelRequest(
+        DOCUMENTS, {"files": files, "conversionOptions": parse(given if isinstance(given, str) else "")}
+    )
 
 
 async def _form(request: Request, model: Model, family: Family) -> ModelRequest:
@@ -132,7 +178,7 @@ async def _form(request: Request, model: Model, family: Family) -> ModelRequest:
         if isinstance(part, File):
             files[name] = part.data
         fields.append((name, part if isinstance(part, str) else part.media or "application/octet-stream"))
-    return ModelRequest(model, _converted(fields, family.inputs(model)), media=_FORM, files=files)
+    return ModelRequest(model, _converted(fields, family.inputs(model)), files=files)
 
 
 def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class RequestLog:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock, self.in_flight = Lock(), 0
         self.clear()
 
     def clear(self) -> None:
@@ -76,7 +76,6 @@ class RequestLog:
             self.billed = 0.0
             self.billed_inputs: Counter[tuple[str, str]] = Counter()
             self.served_inputs: Counter[tuple[str, str]] = Counter()
-            self.in_flight: int = getattr(self, "in_flight", 0)
             self.most_in_flight = self.in_flight
 
     def count_request(self) -> None:

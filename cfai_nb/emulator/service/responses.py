@@ -83,6 +83,11 @@ class Reply:
     drop: str = ""
     damaged: bool = False
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the call succeeded, and the whole answer arrives."""
+        return self.status == 200 and not self.damaged
+
     @classmethod
     def of(cls, result: ModelResult, route: str, neurons: float | None, fault: str) -> Reply:
         """Return the reply for a result, with the faults that damage it on the way out."""
@@ -103,7 +108,7 @@ class Reply:
         return reply
 
 
-def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
+def failed_early(fault: str, quirks: frozenset[str]) -> Reply:
     """Return the reply of a fault that comes before any work."""
     if fault == "reset":
         return Reply(drop="reset", damaged=True)
@@ -118,9 +123,7 @@ def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
     elif code in CODES:
         error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
     else:
-        errors = [{"code": code, "message": f"emulator: injected {fault}"}]
-        body = {"errors": errors, "success": False, "result": {}, "messages": []}
-        return Reply(to_json(body), code, code, damaged=True)
+        error = ServiceError(code, f"emulator: injected {fault}", code)
     return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
 
 
@@ -141,6 +144,14 @@ async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
     for frame in frames:
         yield frame
         await anyio.lowlevel.checkpoint()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of a list, and where in it they are."""
+
+    rows: list[Any]
+    info: dict[str, int]
 
 
 class Ids:
@@ -174,9 +185,11 @@ class Envelopes:
         """Return the headers that every response has."""
         return {"cf-ray": f"{self._ids.bits(64):016x}-EMU", "server": "cfai_nb emulator"}
 
-    def result(self, value: Any, **more: Any) -> Response:
+    def result(self, value: Any) -> Response:
         """Return the response with a result."""
-        body = {"result": value, "success": True, "errors": [], "messages": [], **more}
+        body = {"result": value, "success": True, "errors": [], "messages": []}
+        if isinstance(value, Page):
+            body |= {"result": value.rows, "result_info": value.info}
         return Response(to_json(body), media_type=_JSON, headers=self.ray())
 
     def error(self, error: ServiceError) -> Response:

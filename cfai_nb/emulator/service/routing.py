@@ -18,7 +18,7 @@ from ..families.family import Family, ModelRequest
 from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
 from . import request_body
-from .ai_gateway import EXTERNAL_FAMILIES, GatewayCall, Gateways, external_model
+from .ai_gateway import GatewayCall, Gateways
 from .async_batches import AsyncBatches
 from .model_listing import LoraAdapters
 
@@ -80,14 +80,14 @@ class Licences:
     Accepting a licence is also answered with 403 and a thank-you text (observed), so a client has to read the text.
     """
 
-    def __init__(self, accepted: bool = False) -> None:
+    def __init__(self, accepted: bool) -> None:
         self._all, self._accepted = accepted, set[tuple[str, str]]()
 
     def admit(self, account: str, request: ModelRequest) -> None:
         """Refuse a model without access (5018) or without an accepted licence (5016), and the call that accepts it."""
         if request.model.id in APPLIED and not self._all:
             raise refuse(5018)
-        key = (account.casefold(), request.model.id)
+        key = (account, request.model.id)
         if request.model.id not in GATED:
             return
         if request.body.get("prompt") == _AGREE and request.route == "run":
@@ -110,6 +110,8 @@ INFERENCE_PATHS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
 
 _NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
 _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
+#: Route -> the family that answers for a third-party model there.
+_EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
 
 
 @dataclass
@@ -140,11 +142,11 @@ class Routing:
 
     async def read(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         """Return the checked model request, and the family that answers it."""
-        call.gateway_call = await self._enter_gateway(request)
+        call.gateway_call = await self._gateways.enter(request)
         model_request, family = await self._identify(request, call)
         if "free-plan" in self._quirks and model_request.model.has("requires_workers_paid"):
             raise refuse(5035)
-        account = request.path_params["account"].casefold()
+        account = request_body.account_of(request)
         options = model_request.body.get("options")
         if isinstance(options, dict) and "rejectIfBusy" in options:
             call.patient = options.pop("rejectIfBusy") is not True
@@ -161,9 +163,6 @@ class Routing:
         if self._batch_tokens is not None and sum(map(count_tokens, call.texts)) > self._batch_tokens:
             raise refuse(3006)
         return model_request, family
-
-    async def _enter_gateway(self, request: Request, *, default: bool = False) -> GatewayCall | None:
-        return await self._gateways.enter(request, default=default, quirks=self._quirks)
 
     async def _identify(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         raw = await request.body()
@@ -188,10 +187,10 @@ class Routing:
 
     async def _model_of(self, request: Request, call: CallState, name: str, route: str) -> tuple[Model, Family]:
         """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
-        if _EXTERNAL.fullmatch(name) and route in EXTERNAL_FAMILIES:
-            call.gateway_call = call.gateway_call or await self._enter_gateway(request, default=True)
-            model = external_model(name, route)
-            return model, FAMILIES[model.family]
+        if _EXTERNAL.fullmatch(name) and (family := _EXTERNAL_FAMILIES.get(route)):
+            call.gateway_call = call.gateway_call or await self._gateways.enter(request, "default")
+            row = {"capabilities": ["function_calling", "streaming"]}  # and no price
+            return Model(name, "Text Generation", family, row=row), FAMILIES[family]
         if call.path == "/run" and call.gateway_call is None:
             raise refuse(3003, text=f"POST /run of {name} needs the header cf-aig-gateway-id")
         return _served(name, route)

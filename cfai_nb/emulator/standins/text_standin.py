@@ -94,9 +94,7 @@ def reply(prompt: Prompt, local: LocalModel | None = None) -> str:
     if not text:
         return f"{MARK}{unseen} (the message is empty)"
     if _SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):
-        if local:
-            return f"{EXTRACTED}{unseen} {trim(local.central(text))}"
-        return f"{MARK}{unseen} {trim(central(text))}"
+        return f"{EXTRACTED if local else MARK}{unseen} {trim(_central(text, local))}"
     return f"{MARK}{unseen} {trim(lexical.sentences(text)[0])}"
 
 
@@ -135,11 +133,14 @@ def _names(option: str, line: str) -> bool:
     return bool(option) and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", line, re.I) is not None
 
 
-def central(text: str) -> str:
-    """Return the sentence that shares most words with the rest; the first of a short text."""
+def _central(text: str, local: LocalModel | None) -> str:
+    """Return the sentence nearest to the whole text, or the one that shares most words; the first of a short text."""
     parts = lexical.sentences(text)
     if len(parts) < 3:
         return parts[0] if parts else ""
+    if local:
+        rows = local.embed([text, *parts[:40]])
+        return parts[int((rows[1:] @ rows[0]).argmax())]
     bags = [lexical.stems(part) for part in parts[:40]]
     shared = [sum(len(bag & other) for other in bags) / (len(bag) + 3) for bag in bags]
     return parts[max(range(len(bags)), key=lambda place: (shared[place], -place))]

@@ -25,14 +25,7 @@ _PAGE = 50
 
 
 class Instance:
-    """An instance by its name.
-
-    Parameters
-    ----------
-    job : RequestJob
-        Sends.
-    name, namespace : str
-    """
+    """An instance by its name; the job sends."""
 
     def __init__(self, job: RequestJob[Any], name: str, namespace: str) -> None:
         self.name = name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,14 +12,11 @@ from ...tasks import AnswerFrom
 from ...tasks.dialects.ai_search import instance_path, retrieval, source
 from .. import rows
 from ..call import Call
-from ..steps import Requests, Steps
+from ..steps import Steps, requested
 from ..vector_input import refuse_needless
 from ..vectorize.index import Match
-from ..vectorize.stored import as_filter, rows_found, service
+from ..vectorize.stored import STOPPED, as_filter, rows_found, service
 from .instance import NEEDLESS, Instance
-
-#: Searches in flight at once.
-_AT_ONCE = 8
 
 
 def passages_in(
@@ -39,25 +35,18 @@ def passages_in(
     merged = here.options({name: value for name, value in options.items() if name != "model"})
 
     async def look(job: Any) -> list[list[Match]]:
-        there, gate = Instance(job, instance, space), asyncio.Semaphore(_AT_ONCE)
+        there, answers = Instance(job, instance, space), [list[Match]() for _ in texts]
 
-        async def one(text: str) -> list[Match]:
-            async with gate:
-                found = map(source, await there.search(text, wanted))
-            made = []
-            for each in found:
+        async def one(question: tuple[int, str]) -> None:
+            at, text = question
+            for each in map(source, await there.search(text, wanted)):
                 more = {**(each["metadata"] if metadata else {}), "passage": each["text"]}
-                made.append(Match(each["id"], each["score"], more))
-            return made
+                answers[at].append(Match(each["id"], each["score"], more))
 
-        return list(await asyncio.gather(*map(one, texts)))
+        await job.each(one, enumerate(texts))
+        return answers
 
-    step = Requests(
-        "search", here.engine(cache=False), look, merged, drain=False,
-        stopped=lambda: "Stopped. Nothing was changed; the same search can be run again.",
-    )  # fmt: skip
-    found = yield step
-    step.refuse_stopped()
+    found = yield from requested("search", here.engine(cache=False), look, merged, STOPPED)
     frame = rows.as_frame(data)
     frame = frame.drop(columns="passage", errors="ignore") if join else frame.iloc[:0, :0]
     names, what = None if isinstance(query, str) else texts, f"The instance {instance!r}"
@@ -65,15 +54,12 @@ def passages_in(
 
 
 def _texts(query: Any) -> list[str]:
-    cells: Sequence[Any] = [query] if isinstance(query, str) else list(query) if _several(query) else [None]
+    several = isinstance(query, (list, tuple, pd.Series))
+    cells: Sequence[Any] = list(query) if several else [query]
     for at, text in enumerate(cells):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"query {at}: an instance of AI Search is searched with a text, or a list of them.")
     return list(cells)
-
-
-def _several(query: Any) -> bool:
-    return isinstance(query, (list, tuple, pd.Series))
 
 
 def answer(
@@ -134,11 +120,7 @@ def answer(
     async def look(job: Any) -> str:
         return await Instance(job, instance, namespace).changed()
 
-    step = Requests(
-        "answer", here.engine(cache=False), look, merged, drain=False,
-        stopped=lambda: "Stopped. Nothing was asked yet.", skippable=True,
-    )  # fmt: skip
-    state = yield step
-    step.refuse_stopped()
+    engine = here.engine(cache=False)
+    state = yield from requested("answer", engine, look, merged, "Stopped. Nothing was asked yet.", skippable=True)
     answers = yield Call(AnswerFrom(instance=instance, as_of=state or "", **task), None, data, on, merged)
     return lambda: answers

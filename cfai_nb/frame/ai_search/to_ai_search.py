@@ -154,7 +154,7 @@ def _documents(data: rows.Frame, on: Any, id: Any, metadata: Sequence[Any], filt
     kinds = kinds_of(records, list(by), RULES)
     frame = rows.as_frame(data)
     fields = {key: "datetime" if _dates(rows.column(frame, by[key])) else _KINDS[kind] for key, kind in kinds.items()}
-    return _Made(ids_of(data, id, kept, RULES), texts, about(records, data, kept), fields)
+    return _Made(ids_of(data, id, kept, RULES), texts, about(records, data, kept, RULES), fields)
 
 
 def _dates(column: pd.Series[Any]) -> bool:

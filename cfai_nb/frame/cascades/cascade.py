@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from ..._engine.run_options import RunOptions
 from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
+from ...vectors import VectorColumn
 from .. import rows as frames
 from ..call import Call, Whole, remember
-from .cascade_parts import Answers, Finish, Lessons, PartCall, Warn, cost_of, parts_of, sureness, whole
+from ..report import Report
+from ..vector_input import only_vectors
+from .cascade_parts import Answers, Finish, Lessons, PartCall, Rows, Warn, costs_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
+from .cascade_rows import CascadeRows, hopeless, known_answers
 
 if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
     from ...quality.certificate import Certificate as Found
     from ...quality.certificate import Steps as Promise
-    from ...vectors import VectorColumn
-    from ..report import Report
     from ..steps import Step
-    from .cascade_parts import Rows
 
 EMBEDDINGS = "embeddings"
 
@@ -106,36 +106,28 @@ def share(value: Any, name: str) -> float:
     return float(value)
 
 
+def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
+    """Return the cheap model, which can answer the task; None where embeddings are alone."""
+    if cascade.model is None:
+        return None
+    cheap = strong.session.model_for(task, cascade.model, strong.options.gateway)
+    task.check(cheap)  # without probabilities there is nothing to rank
+    if cheap.id == strong.model.id:
+        raise ModelError(f"cheap and strong are the same model, {cheap.id}.")
+    return cheap
+
+
 class CascadeCall:
-    """One call of a verb with a cascade.
+    """One call of a verb with a cascade; the parameters are those of a ``Call``.
 
-    Parameters
-    ----------
-    task : Task
-    cascade : Cascade
-    data : DataFrame or Series
-    on : column or template, or None
-    options : mapping or RunOptions
-    truth : column, Series, list, Gold or dict of them, optional
-        Right answers, which their rows carry.
-    recall, precision : float, optional
-        For a filter: what is promised instead of the accuracy.
-
-    Attributes
-    ----------
-    report : Report or None
-        Of the whole, once it has ended.
-    whole : Whole or None
-        What it is one of many calls of, as of a ``Call``.
+    Rows carry the right answers of `truth`.  `recall` and `precision` are promised for a filter, instead of the
+    accuracy. ``report`` is that of the whole once it has ended; ``whole`` is what it is one of many calls of.
     """
 
     def __init__(
         self, task: Task, cascade: Cascade, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions, *,
         truth: Any = None, recall: float | None = None, precision: float | None = None,
     ) -> None:  # fmt: skip
-        from ..gold import truths
-        from .cascade_rows import CascadeRows  # brings the engine: importing the package is quick
-
         self.parts = parts_of(task)
         self.cascade, self.task, self.data, self.on = cascade, task, data, on
         given = {"recall": recall, "precision": precision}
@@ -143,20 +135,12 @@ class CascadeCall:
         self.targets = chosen or {"accuracy": cascade.accuracy}
         self.strong = PartCall(task, cascade.strong, data, on, options)
         self.options = self.strong.options
-        self.cheap: Model | None = None
         self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
-        if cascade.model is not None:
-            self.cheap = self.strong.session.model_for(task, cascade.model, self.options.gateway)
-            self.cheap_task.check(self.cheap)  # without probabilities there is nothing to rank
-            if self.cheap.id == self.model.id:
-                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
-        names = [task.name if part.name is None else part.name for part in self.parts]
-        known = truths(data, on, truth, names)
-        if known is not None and (absent := [name for name in names if name not in known]):
-            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+        self.cheap = cheap_of(cascade, self.cheap_task, self.strong)
+        known = known_answers(task, self.parts, data, on, truth)
         self.rows = CascadeRows(
-            self.strong.plan(), self.parts, None if known is None else known[names], learns=cascade.learns,
-            targets=self.targets, confidence=cascade.confidence,
+            self.strong.plan(), self.parts, known, learns=cascade.learns, targets=self.targets,
+            confidence=cascade.confidence,
         )  # fmt: skip
         self.answers = Answers(len(self.rows), self.rows.gold)
         self.calls: list[PartCall] = []
@@ -200,7 +184,7 @@ class CascadeCall:
     def plan(self) -> CascadePlan:
         """Price it as a range."""
         rows, cheap = self.rows, {}
-        if self.cascade.learns and self._vector_column() is None:
+        if self.cascade.learns and only_vectors(self.data) is None:
             cheap[EMBEDDINGS] = self._embed().plan()
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
@@ -257,7 +241,7 @@ class CascadeCall:
             if "accuracy" in self.targets and not self.cascade.learns:
                 yield from self._guess(rows.checked)
                 yield from self._ask(rows.checked)
-                if why := self._hopeless():  # before the other rows are bought
+                if why := self._hopeless(self.cheap):  # before the other rows are bought
                     yield self._does_not_pay(why)
                     return
                 wanted = np.setdiff1d(wanted, rows.checked)
@@ -298,24 +282,13 @@ class CascadeCall:
 
     # -- embeddings ----------------------------------------------------------------------------------------------
 
-    def _vector_column(self) -> Any:
-        """Return the only column of vectors of the frame, if it has one."""
-        from ..vector_input import holds_vectors
-
-        if not isinstance(self.data, pd.DataFrame):
-            return None
-        found = [at for at in range(self.data.shape[1]) if holds_vectors(self.data.iloc[:, at])]
-        return self.data.iloc[:, found[0]] if len(found) == 1 else None
-
     def _embed(self) -> Call:
         call = Call(Embed(), None, self.data.iloc[self.rows.at], self.on, self.options, EMBEDDINGS)
         call.title = "embed for the cascade"
         return call
 
     def _vectors(self) -> Generator[Step, Any, VectorColumn]:
-        from ...vectors import VectorColumn
-
-        column = self._vector_column()
+        column = only_vectors(self.data)
         if column is not None:
             return VectorColumn(column.iloc[self.rows.at])
         call = self._embed()
@@ -338,24 +311,13 @@ class CascadeCall:
 
     # -- what may stand ------------------------------------------------------------------------------------------
 
-    def _hopeless(self) -> str:
+    def _hopeless(self, cheap: Model) -> str:
         """Why the cheap model is not worth its price, going by the rows checked so far; empty if it may be."""
-        rows, checked, answers = self.rows, self.rows.checked, self.answers
-        if not len(checked):
-            return ""
-        scores = np.array(sureness(self.parts, [answers.guesses[row] for row in checked.tolist()]))
-        right = answers.agree(self.task, checked)
-        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
-        share_kept = float((wrong <= (1 - self.targets["accuracy"]) * len(checked)).mean())
-        rest = np.setdiff1d(rows.open, checked)
-        gain, pay = rows.price(self.task, self.model, rest), rows.price(self.cheap_task, self.cheap, rest)  # type: ignore[arg-type]
-        small = share_kept < 0.1 if None in (gain.neurons, pay.neurons) else (
-            share_kept * (gain.neurons or 0) <= (pay.neurons or 0)
-        )  # fmt: skip
-        if not small:
-            return ""
-        return f"{self.cheap.name} gave the same answer on {right.sum():,} of {len(checked):,} rows"  # type: ignore[union-attr]
+        rows, checked = self.rows, self.rows.checked
+        sure = sureness(self.parts, [self.answers.guesses[row] for row in checked.tolist()])
+        right, rest = self.answers.agree(self.task, checked), np.setdiff1d(rows.open, checked)
+        gain, pay = rows.price(self.task, self.model, rest), rows.price(self.cheap_task, cheap, rest)
+        return hopeless(cheap.name, right, sure, self.targets["accuracy"], gain, pay)
 
     def _agree(self) -> Generator[Step, Any, None]:
         """Keep cheap answers as far as an accuracy is certain."""
@@ -425,14 +387,14 @@ class CascadeCall:
             rows=int(weights.sum()), asked=int(weights[answers.asked].sum()), kept=int(weights[answers.kept].sum()),
             failed=int(weights[failed].sum()), strong=self.model.name, confidence=self.cascade.confidence,
             targets=dict(self.targets) if answers.kept.any() else {}, reason="" if answers.kept.any() else reason,
-            cost=sum((cost_of(call) for call in calls), Cost(0.0, True)), alone=self._alone(),
+            cost=costs_of(calls), alone=self._alone(),
         )  # fmt: skip
         return whole(self.strong, self.rows, answers, calls, certificate if self.complete else None)
 
     def _alone(self) -> Cost:
         """Return what the strong model would cost for every row, going by the rows that it was asked."""
         bought = [call for call in self.calls if call.model.id == self.model.id]
-        cost, count = sum((cost_of(call) for call in bought), Cost(0.0)), sum(len(call.rows.inputs) for call in bought)
+        cost, count = costs_of(bought), sum(len(call.rows.inputs) for call in bought)
         if not count or cost.neurons is None:
             return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
         return Cost(cost.neurons * len(self.rows) / count)

@@ -15,27 +15,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._engine.plan import Plan
+from ..._engine.run_options import RunOptions
+from ..._engine.run_state import Run
 from ...errors import ModelError
 from ...models import Cost, Model, price
 from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
+from .. import progress
 from ..call import Call, Whole, built, warn
+from ..progress import Display
+from ..report import Report
 from .cascade_plan import Certificate
-
-if TYPE_CHECKING:
-    from ..._engine.plan import Plan
-    from ..._engine.run_options import RunOptions
-    from ..._engine.run_state import Run
-    from ..progress import Display
-    from ..report import Report
 
 Rows = npt.NDArray[np.int64]
 #: Tasks with answers that are equal or not.
@@ -44,21 +43,11 @@ DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Mod
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One question of a task.
+    """One question of a task."""
 
-    Attributes
-    ----------
-    name : str or None
-        Its name within the cell; None where the cell is its answer.
-    labels : tuple of str or None
-        What can be answered; None for a yes or no.
-    threshold : float
-        Minimum probability of a yes.
-    """
-
-    name: str | None
-    labels: tuple[str, ...] | None
-    threshold: float = 0.5
+    name: str | None  # within the cell; None where the cell is its answer
+    labels: tuple[str, ...] | None  # what can be answered; None for a yes or no
+    threshold: float = 0.5  # the least probability of a yes
 
     def answer(self, cell: Cell) -> str | bool:
         """Return the answer in a cell of the task."""
@@ -166,18 +155,10 @@ def cell_of(parts: Sequence[Part], each: Sequence[Cell]) -> Cell:
 
 
 class Distinct:
-    """The distinct inputs of a plan, in the order of their keys.
+    """The distinct inputs of a plan of the strong model, in the order of their keys: its rows.
 
-    Attributes
-    ----------
-    plan : Plan
-        Of the strong model.
-    order : ndarray of int64, shape (n,)
-        The input of the plan that each row is.
-    at : ndarray of int64, shape (n,)
-        Its first position in the frame.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame it stands for.
+    ``order`` is the input of the plan that each row is, ``at`` its first position in the frame, and ``weights`` how
+    many rows of the frame it stands for.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -193,9 +174,9 @@ class Distinct:
         """Their keys, one after the other."""
         return b"".join(self.plan.keys[at] for at in self.order.tolist())
 
-    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
+    def price(self, task: Task, model: Model, some: Rows) -> Cost:
         """Return what these rows cost at most."""
-        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
+        inputs = [self.plan.inputs[at] for at in self.order[some].tolist()]
         return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
 
 
@@ -203,15 +184,9 @@ TRUTH = "truth"
 
 
 class PartCall(Call):
-    """A call that is a part of a cascade: rows that fail are left to the whole.
+    """A call that is a part of a cascade: rows that fail are left to the whole."""
 
-    Attributes
-    ----------
-    stored : ndarray of bool
-        Which rows the store can answer, before it is made.
-    """
-
-    stored: npt.NDArray[np.bool_]
+    stored: npt.NDArray[np.bool_]  # which rows the store can answer, before it is made
 
     def look(self) -> None:
         """Look which rows the store can answer."""
@@ -256,8 +231,6 @@ class Finish:
 
     def wait(self, display: Display | None = None) -> None:
         """Show it."""
-        from .. import progress
-
         shown = self._whole
         with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
             show(self._report)
@@ -270,27 +243,16 @@ class Finish:
 
 
 class Answers:
-    """The answers of a cascade, by row: those that stand whatever happens, and guesses that may.
-
-    Attributes
-    ----------
-    cells : list
-        The strong model's cells, and those of truths; None where there is none (yet).
-    settled : ndarray of bool
-        Rows with a truth, and those that the strong model was asked about, whether it answered or not.
-    guesses : list
-        Cheap cells.
-    kept : ndarray of bool
-        Rows of which the guess stands.
-    """
+    """The answers of a cascade, by row: those that stand whatever happens, and guesses that may."""
 
     def __init__(self, count: int, gold: Mapping[int, Any]) -> None:
+        # The strong model's cells, and those of truths; None where there is none (yet).
         self.cells: list[Any] = [gold.get(row) for row in range(count)]
         self.by = np.array([TRUTH if row in gold else "" for row in range(count)], dtype=object)
-        self.settled = self.by == TRUTH
-        self.guesses: list[Any] = [None] * count
+        self.settled = self.by == TRUTH  # also once the strong model was asked, whether it answered or not
+        self.guesses: list[Any] = [None] * count  # cheap cells
         self.guessed_by = np.full(count, "", dtype=object)
-        self.kept = np.zeros(count, dtype=bool)
+        self.kept = np.zeros(count, dtype=bool)  # of which the guess stands
         self.stored = np.zeros((2, count), dtype=bool)  # of guesses, and of answers
         self.errors: dict[int, Any] = {}
 
@@ -332,15 +294,7 @@ class Answers:
 class Lessons:
     """What was learned from vectors and the answers to them: a guess for other vectors, and whether it is sure.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        The questions of the task.
-    vectors : ndarray, shape (rows, dims)
-    cells : sequence of cell
-        The answer to each of them.
-    target : float
-        The accuracy from which a guess is sure.
+    `cells` are the answers to `vectors`, a row each; from an accuracy of `target` on a guess is sure.
     """
 
     def __init__(self, parts: Sequence[Part], vectors: npt.NDArray[Any], cells: Sequence[Cell], target: float) -> None:
@@ -364,15 +318,23 @@ class Lessons:
         return [cell_of(self._parts, each) for each in zip(*cells, strict=True)], sure
 
 
-def cost_of(call: Call) -> Cost:
-    """Return what the answers of a call cost, those from the store at what they had cost."""
-    from ..compare_result import cost_of
+def cost_of(run: Run) -> Cost:
+    """Return what the answers of a run cost, those from the store at what they had cost when they were bought.
 
-    return Cost(0.0, True) if call.report is None else cost_of(call.report.run)
+    The store does not keep whether that was exact, so it counts as estimated.
+    """
+    if run.spent.neurons is None or run.unknown_saved:
+        return Cost(None)
+    return Cost(run.spent.neurons + run.saved_neurons, run.exact and not run.stored)
+
+
+def costs_of(calls: Sequence[Call]) -> Cost:
+    """Return what the answers of calls cost; of those that were not begun nothing."""
+    return sum((cost_of(call.report.run) for call in calls if call.report is not None), Cost(0.0, True))
 
 
 def whole(
-    strong: PartCall, rows: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None, *,
+    strong: PartCall, distinct: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None, *,
     by_key: bool = False,
 ) -> Report:  # fmt: skip
     """Return the report of all calls of a cascade together.
@@ -380,25 +342,24 @@ def whole(
     Without a certificate, that of what was asked of the strong model before something ended the call.  ``by_key``: its
     frame has the distinct rows in the order of their keys, and a missing one behind them.
     """
-    from ..._engine.run_state import Run
-    from ..report import Report
-
-    plan, index = rows.plan, strong.rows.index
+    plan, index = distinct.plan, strong.rows.index
     if by_key:
-        plan, index = copy.copy(plan), pd.RangeIndex(len(rows.order) + 1)
-        plan.where = np.append(rows.order, -1)
+        plan, index = copy.copy(plan), pd.RangeIndex(len(distinct.order) + 1)
+        plan.where = np.append(distinct.order, -1)
     run = Run(plan, strong.options)
     for part in (call.report.run for call in calls if call.report is not None):
         add(run, part)
     there = [row for row, cell in enumerate(answers.cells) if cell is not None]
-    run.deliver(rows.order[there], [answers.cells[row] for row in there])
-    run.stored = int(rows.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum())
+    run.deliver(distinct.order[there], [answers.cells[row] for row in there])
+    run.stored = int(
+        distinct.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum()
+    )
     for row, error in answers.errors.items():
         if answers.cells[row] is None:
-            run.fail(int(rows.order[row]), error)
+            run.fail(int(distinct.order[row]), error)
     run.ended = time.monotonic()
     names = list(dict.fromkeys([TRUTH, *answers.guessed_by.tolist(), strong.model.name]))
-    by = dict(zip(rows.order.tolist(), answers.by.tolist(), strict=True))
+    by = dict(zip(distinct.order.tolist(), answers.by.tolist(), strict=True))
     sources = [by.get(at) or None for at in plan.where.tolist()]
     categories = [name for name in names if name and name in sources]
     column = pd.Series(pd.Categorical(sources, categories), index=index, name="answered_by")

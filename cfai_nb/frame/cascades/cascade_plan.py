@@ -6,15 +6,14 @@ answers turn out to be right.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from ...markup import counted
+from ..._engine.plan import Estimate, Plan
+from ...html.markup import counted
 from ...models import Cost, Model
 from ...models.ledger import money
-
-if TYPE_CHECKING:
-    from ..._engine.plan import Estimate, Plan
 
 #: Sent to a definition in place of a result: what follows is priced already.
 PRICED = object()
@@ -143,25 +142,16 @@ class CascadePlan:
     @property
     def estimate(self) -> Estimate:
         """The most the call can come to: every row asked of every model."""
-        from dataclasses import replace
-
         found = self.strong.estimate
-        each = [] if self.reason else [plan.estimate for plan in self.cheap.values()]
-        for one in each:
-            found = replace(found, requests=found.requests + one.requests, usage=found.usage + one.usage)
-        return replace(found, cost=self.at_most)
+        for one in [] if self.reason else [plan.estimate for plan in self.cheap.values()]:
+            minutes = None if None in (found.minutes, one.minutes) else (found.minutes or 0) + (one.minutes or 0)
+            found = dataclasses.replace(
+                found, requests=found.requests + one.requests, usage=found.usage + one.usage, minutes=minutes
+            )
+        return dataclasses.replace(found, cost=self.at_most)
 
     def __repr__(self) -> str:
         return self.describe("nothing sent")
-
-    def summary(self, partitions: int) -> RangePlan:
-        """Return it without its rows, which came from some partitions."""
-        e = self.estimate
-        words = repr(self).replace(" distinct", f" distinct, in {partitions:,} partitions", 1)
-        return RangePlan(
-            words, partitions, e.rows, e.missing, e.distinct, e.stored, e.requests, self.least, self.expected,
-            self.at_least, self.expected_cost, self.at_most, self.reason,
-        )  # fmt: skip
 
     def describe(self, what: str) -> str:
         """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
@@ -180,40 +170,6 @@ class CascadePlan:
             f"{dollars(self.at_most)} at most; estimated, {what}",
         ]
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class RangePlan:
-    """A ``CascadePlan`` without its rows, as a worker of Dask can send it.
-
-    Attributes
-    ----------
-    words : str
-        All of it.
-    partitions, rows, missing, distinct, stored : int
-        Equal inputs count once, also in different partitions.
-    requests : int
-        To all models, at most.
-    least, expected, at_least, expected_cost, at_most, reason
-        As of the ``CascadePlan``.
-    """
-
-    words: str
-    partitions: int
-    rows: int
-    missing: int
-    distinct: int
-    stored: int
-    requests: int
-    least: int
-    expected: int
-    at_least: Cost
-    expected_cost: Cost
-    at_most: Cost
-    reason: str
-
-    def __repr__(self) -> str:
-        return self.words
 
 
 class Outlined(Protocol):

@@ -17,6 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..._engine.plan import Plan
+from ...models import Cost
+from ...tasks import Task
+from .. import rows
+from ..gold import truths
 from .cascade_parts import Distinct, Part, Rows, cell_of
 
 #: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.
@@ -24,34 +28,10 @@ _LEAST, _A_LABEL, _SHARE, _MOST = 100, 20, 0.1, 1_000
 
 
 class Population:
-    """What is drawn from distinct rows.
+    """What is drawn from distinct rows, given their keys and how many rows of the frame each stands for.
 
-    Parameters
-    ----------
-    keys : bytes
-        All keys, 16 bytes a row.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame each row stands for.
-    parts : sequence of Part
-        The questions of the task.
-    known : ndarray of int64
-        Rows with a truth.
-    learns : bool
-        Whether some rows are needed to learn from.
-    targets : mapping of str to float
-        What is promised.
-    confidence : float
-
-    Attributes
-    ----------
-    seed : int
-        Of what is drawn.
-    taught : ndarray of int64
-        Rows of the strong model that are learned from.
-    open : ndarray of int64
-        Rows that a promise has to be made about; of the others the answer is known.
-    sure : int
-        How many rows of the frame these others are.
+    `known` are the rows with a truth; `learns` says whether some rows are needed to learn from, and `targets` what is
+    promised.
     """
 
     def __init__(
@@ -63,7 +43,9 @@ class Population:
         self.seed = int.from_bytes(hashlib.blake2b(keys, digest_size=8).digest(), "big")
         unknown = np.setdiff1d(np.arange(len(weights)), known)
         shuffled = np.random.default_rng([self.seed, 1]).permutation(unknown)
+        #: Rows of the strong model that are learned from.
         self.taught: Rows = shuffled[: max(0, self.lessons - len(known))] if learns else shuffled[:0]
+        #: Rows that a promise has to be made about.  Of the others, ``sure`` rows of the frame, the answer is known.
         self.open: Rows = np.setdiff1d(unknown, self.taught)
         self.sure = int(self.weights.sum() - self.weights[self.open].sum())
 
@@ -119,46 +101,28 @@ class Population:
 
 
 class CascadeRows(Distinct, Population):
-    """The distinct rows of a frame, and what is drawn from them.
+    """The distinct rows of a plan of the strong model for all rows, and what is drawn from them.
 
-    Parameters
-    ----------
-    plan : Plan
-        Of the strong model, for all rows.
-    truths : DataFrame or None
-        By position, a column a question.
-    parts, learns, targets, confidence
-        See ``Population``.
-
-    Attributes
-    ----------
-    gold : dict of int to cell
-        Rows with a truth.
+    `known` is what ``known_answers`` gave; ``gold`` has the cell of each row with a truth.
     """
 
     def __init__(
-        self, plan: Plan, parts: Sequence[Part], truths: pd.DataFrame | None, *, learns: bool,
+        self, plan: Plan, parts: Sequence[Part], known: pd.DataFrame | None, *, learns: bool,
         targets: Mapping[str, float], confidence: float,
     ) -> None:  # fmt: skip
         Distinct.__init__(self, plan)
-        self.parts = parts
-        self.gold = {} if truths is None else self._known(truths)
-        known = np.array(sorted(self.gold), dtype=np.int64)
+        found = {} if known is None else known_inputs(plan, known)
+        each = {row: found.get(at) for row, at in enumerate(self.order.tolist())}
+        self.gold = {row: known_cell(parts, answers) for row, answers in each.items() if answers}
         Population.__init__(
-            self, self.keys, self.weights, parts, known, learns=learns, targets=targets, confidence=confidence
-        )
-
-    def _known(self, truths: pd.DataFrame) -> dict[int, Any]:
-        """Return the cells of rows with a truth; equal rows with different truths have none."""
-        found = known_inputs(self.plan, truths)
-        return {
-            row: known_cell(self.parts, each) for row, at in enumerate(self.order.tolist()) if (each := found.get(at))
-        }
+            self, self.keys, self.weights, parts, np.array(sorted(self.gold), dtype=np.int64), learns=learns,
+            targets=targets, confidence=confidence,
+        )  # fmt: skip
 
 
-def known_inputs(plan: Plan, truths: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
+def known_inputs(plan: Plan, known: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
     """Return the right answers by input of a plan; an empty tuple where equal rows have different ones."""
-    columns = [truths[name].astype(object).tolist() for name in truths.columns]
+    columns = [known[name].astype(object).tolist() for name in known.columns]
     found: dict[int, tuple[Any, ...]] = {}
     for position, at in enumerate(plan.where.tolist()):
         each = tuple(column[position] for column in columns)
@@ -170,3 +134,40 @@ def known_inputs(plan: Plan, truths: pd.DataFrame) -> dict[int, tuple[Any, ...]]
 def known_cell(parts: Sequence[Part], answers: tuple[Any, ...]) -> Any:
     """Return the cell of right answers."""
     return cell_of(parts, [part.known(one) for part, one in zip(parts, answers, strict=True)])
+
+
+def known_answers(task: Task, parts: Sequence[Part], data: rows.Frame, on: Any, truth: Any) -> pd.DataFrame | None:
+    """Return the right answers of rows by position, a column a question; None where ``truth=`` was not given.
+
+    Raises
+    ------
+    ValueError
+        They do not fit the rows or the questions.
+    """
+    names = [task.name if part.name is None else part.name for part in parts]
+    made = truths(data, on, truth, names)
+    if made is None:
+        return None
+    if absent := [name for name in names if name not in made]:
+        raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+    return made[names]
+
+
+def hopeless(
+    name: str, right: npt.NDArray[np.bool_], sure: Sequence[float] | npt.NDArray[np.float64], accuracy: float,
+    gain: Cost, pay: Cost,
+) -> str:  # fmt: skip
+    """Say why a cheap model is not worth its price, going by the rows that were checked; empty if it may be.
+
+    `sure` is how sure it was of each of them, `gain` what the strong model costs for the other rows, and `pay` what the
+    cheap one does.
+    """
+    scores = np.asarray(sure, dtype=float)
+    if not len(right):
+        return ""
+    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+    wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
+    kept = float((wrong <= (1 - accuracy) * len(right)).mean())
+    if kept >= 0.1 if gain.neurons is None or pay.neurons is None else kept * gain.neurons > pay.neurons:
+        return ""
+    return f"{name} gave the same answer on {right.sum():,} of {len(right):,} rows"

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from ...errors import ColumnError, InputError, SetupError
-from ...markup import counted
+from ...html.markup import counted
 
 #: A cell is there as Arrow, as Python, and in a request.
 _COPIES = 3
@@ -62,18 +62,9 @@ class Source(Protocol):
 
 
 class Files:
-    """Parquet files, one after the other.
+    """Parquet files by name, in order; a column of the schema that a file lacks is null there.
 
-    Parameters
-    ----------
-    files : dict of str to File
-        By name, in order.
-    schema : pyarrow.Schema
-        Of all files together: a column that a file lacks is null there.
-    name : str
-        As it was given.
-    folder : Path
-        What the names are relative to.
+    The name of the whole is as it was given; those of the files are relative to the folder.
     """
 
     def __init__(self, files: dict[str, File], schema: Any, name: str, folder: Path) -> None:
@@ -84,10 +75,7 @@ class Files:
     def order(self, known: Mapping[str, int]) -> str:
         """Put files that parts hold already at the rows they have there, and the others behind them.
 
-        Returns
-        -------
-        str
-            What does not fit, in words; empty if all does.
+        Returns what does not fit, in words; an empty text if all does.
         """
         rest, placed, at = [name for name in self.files if name not in known], {}, 0
         for name, first in sorted(known.items(), key=lambda item: item[1]):
@@ -330,14 +318,7 @@ class Reader:
     def take(self, most: int | None, budget: float | None, extra: float) -> tuple[Any, int]:
         """Return the next rows, and how many they are: at least one where there are any.
 
-        Parameters
-        ----------
-        most : int or None
-            Not more than so many.
-        budget : float or None
-            Bytes they may take.
-        extra : float
-            Bytes a row in addition to those of its cells.
+        They are `most` at most, and take `budget` bytes at most, with `extra` bytes a row in addition to its cells.
         """
         import pyarrow as pa
 

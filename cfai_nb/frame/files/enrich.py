@@ -13,15 +13,19 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from ... import session
+from ..._engine.plan import keys_of
+from ..._engine.run_options import NAMES
 from ...errors import ColumnError, InputError, Stopped, refuse_unknown
 from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
 from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..extract_call import ExtractCall
 from ..gold import columns_in
 from ..progress import Display, listener, working
 from ..steps import Steps
@@ -31,9 +35,6 @@ from .enrich_cascade import FilesCascade, Frames, certificates, prepare
 from .enrich_columns import Asked, bytes_of_vector, made_of, parts_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
-
-if TYPE_CHECKING:
-    from ..extract_call import ExtractCall
 
 #: What a row takes beside its cells and answers: inputs, keys, places in lists, what waits for the store.
 _BYTES_A_ROW = 1_500
@@ -57,20 +58,12 @@ class Batch:
 
 
 class Enrichment:
-    """A checked call of ``enrich``: source, target and questions.
-
-    Parameters
-    ----------
-    source, target, columns, memory, overwrite, options
-        See ``enrich``.
-    """
+    """A checked call of ``enrich``: source, target and questions."""
 
     def __init__(
         self, source: Any, target: str | Path, columns: Mapping[str, Any], memory: int, overwrite: bool,
         options: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        from ... import session
-
         if isinstance(memory, bool) or not isinstance(memory, (int, float)) or memory < 100_000:
             raise ValueError(f"memory={memory!r}: give bytes, at least 100,000, such as 512_000_000.")
         self.session, self._memory, self._overwrite = session.current(), memory, overwrite
@@ -121,23 +114,20 @@ class Enrichment:
             )
         if refused := [each for each in own if each in _WHOLE]:
             raise ColumnError(f"columns[{name!r}]: {refused[0]}= is of the whole; give it to enrich itself.")
-        from ..._engine.plan import keys_of
-        from ..._engine.run_options import NAMES
-
         refuse_unknown(f"columns[{name!r}]", own, ("model", "truth", *(each for each in NAMES if each not in _WHOLE)))
         given = {each: value for each, value in own.items() if each not in ("model", "truth")}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})
         options = dataclasses.replace(options, progress=False)
-        given_model = own.get("model")
-        cascade = given_model if isinstance(given_model, Cascade) else None
-        asked_for, truth = given_model if cascade is None else cascade.strong, own.get("truth")
+        model, truth = own.get("model"), own.get("truth")
+        cascade = model if isinstance(model, Cascade) else None
+        strong = model if cascade is None else cascade.strong
         if truth is not None and cascade is None:
             raise TypeError(f"columns[{name!r}]: truth= goes with model=cf.Cascade(cheap, strong) alone. Leave it out.")
         call: Call | ExtractCall
         if cascade is None:
-            call, whole_cascade = call_of(task, asked_for, frame, on, options), None
+            call, whole_cascade = call_of(task, strong, frame, on, options), None
         else:
-            call = Call(task, asked_for, frame, on, options)
+            call = Call(task, strong, frame, on, options)
             whole_cascade = FilesCascade(call.task, cascade, call, on, options, truth)
             whole_cascade.truths_of(frame)
         made = made_of(name, call, cascade=cascade is not None)
@@ -145,13 +135,13 @@ class Enrichment:
             vector = bytes_of_vector(whole_cascade.cheaps[EMBEDDINGS][1])
             made = dataclasses.replace(made, bytes_a_row=made.bytes_a_row + vector)
         # The model that is asked for, not one that takes its place where it is not open to the account.
-        model = self.session.model_for(call.task, asked_for, options.gateway)
-        key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
-        models = [model.id, *(each.model.id for each in parts_of(call)[1:])]
+        asked = self.session.model_for(call.task, strong, options.gateway)
+        key = keys_of(call.task, asked, [""], self.session.endpoint.server or self.session.origin, self.session.account)
+        models = [asked.id, *(each.model.id for each in parts_of(call)[1:])]
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
         uses = frozenset([*frames.names_in(on, frame, template=task.template), *columns_in(truth)])
         return Asked(
-            name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
+            name, call.task if not isinstance(task, ChatTask) else task, on, model, options, made, digest,
             f"{task.name} with {' and '.join(models) if whole_cascade is None else whole_cascade.label} on {on!r}",
             uses, whole_cascade,
         )  # fmt: skip
@@ -168,9 +158,8 @@ class Enrichment:
             )
         with working(f"enrich, rows for {one.name}", self.options.progress) as say:
             cascade.count(functools.partial(self.frames, one), self._memory, say)
-        about = repr(
-            [one.key, cascade.digest, cascade.asked_first, cascade.cascade.accuracy, cascade.cascade.confidence]
-        )
+        first, promise = [model.id for _, model in cascade.cheaps.values()], cascade.cascade
+        about = repr([one.key, cascade.digest, first, promise.accuracy, promise.confidence])
         key = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
         return dataclasses.replace(one, key=key, words=f"{one.words}, certified for {cascade.rows:,} rows")
 
@@ -198,6 +187,8 @@ class Enrichment:
             Parts answer another question, or come from a source that was changed.
         """
         self.target.look()
+        for name in self.target.broken if remove else ():  # there may be fewer parts this time
+            (self.target.folder / name).unlink()
         notes = [f"{name} was cut short and is made again." for name in self.target.broken]
         stale = {number: why for number, part in self.target.parts.items() if (why := self._differs(part))}
         if isinstance(self.source, Files) and not stale:
@@ -384,10 +375,10 @@ def enrich(
                 frame, answers, counts = as_pandas(batch.table), {}, {}
                 for at, one in enumerate(job.asked):
                     report.begin(batch.number, len(frame), at, one.name)
-                    steps = one.steps(frame, report, proven=one.name in proven)
-                    answers[one.name], counts[one.name] = (yield from steps)()
-                    proven |= {one.name} if counts[one.name]["done"] else set()
-                    for new, cells in (answers[one.name] or {}).items():
+                    made, count = yield from one.steps(frame, report, proven=one.name in proven)
+                    answers[one.name], counts[one.name] = made, count
+                    proven |= {one.name} if count["done"] else set()
+                    for new, cells in (made or {}).items():
                         frame[new] = cells
                 job.write(batch, answers, report, counts)
             report.certificates = certificates(job.cascades, job.target)

@@ -19,21 +19,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._engine.plan import Plan
+from ..._engine.run_options import RunOptions
 from ...errors import InputError, ModelError
 from ...models import Cost, Model
+from ...quality.certificate import accuracy_steps
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
-from ..cascades.cascade import EMBEDDINGS, Cascade
-from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, cost_of, parts_of, sureness, whole
+from ..cascades.cascade import EMBEDDINGS, Cascade, cheap_of
+from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, costs_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population, known_cell, known_inputs
-from ..gold import Gold, by_content, replaced, truths
+from ..cascades.cascade_rows import Population, hopeless, known_answers, known_cell, known_inputs
+from ..gold import Gold, by_content, replaced
+from ..report import Report
 
 if TYPE_CHECKING:
-    from ..._engine.plan import Plan
-    from ..._engine.run_options import RunOptions
-    from ..report import Report
     from .enrich_report import EnrichReport
     from .parts import Target
 
@@ -46,25 +47,10 @@ Frames: TypeAlias = Callable[[], Iterator[pd.DataFrame]]
 
 
 class FilesCascade:
-    """A cascade in one column of ``enrich``.
+    """A cascade in one column of ``enrich``; `strong` is the call of the strong model on no rows, checked.
 
-    Parameters
-    ----------
-    task : Task
-    cascade : Cascade
-    strong : Call
-        The call of the strong model on no rows, checked.
-    on : column or template
-    options : RunOptions
-    truth : column, Gold or dict of them, optional
-        Right answers, which their rows carry.
-
-    Attributes
-    ----------
-    certificate : Certificate or None
-        Once it is found; its ``failed`` counts no row yet.
-    gold : dict of int to cell
-        Rows with a truth, once they are counted.
+    ``certificate`` is there once it was found, and its ``failed`` counts no row yet; ``gold`` has the cells of rows
+    with a truth once the rows are counted.
     """
 
     def __init__(
@@ -76,16 +62,12 @@ class FilesCascade:
         self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
         self.strong: Model = strong.model
         self.cheaps: dict[str, tuple[Task, Model]] = {}  # what is asked before the strong model, in order
-        self.cheap: Model | None = None
         self.on, self._options = on, options
         if cascade.learns:
             embed = Call(Embed(), None, strong._given[0], on, options)
             self.cheaps[EMBEDDINGS] = embed.task, embed.model
-        if cascade.model is not None:
-            self.cheap = strong.session.model_for(task, cascade.model, options.gateway)
-            self.cheap_task.check(self.cheap)
-            if self.cheap.id == self.strong.id:
-                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+        self.cheap = cheap_of(cascade, self.cheap_task, strong)
+        if self.cheap is not None:
             self.cheaps[self.cheap.name] = self.cheap_task, self.cheap
         self.lessons: Lessons | None = None
         self._truth = None if truth is None else by_content(truth, "the source")
@@ -100,11 +82,6 @@ class FilesCascade:
     def label(self) -> str:
         """What answers, in order."""
         return " → ".join([*self.cheaps, self.strong.name])
-
-    @property
-    def asked_first(self) -> list[str]:
-        """The models that are asked before the strong one."""
-        return [model.id for _, model in self.cheaps.values()]
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
@@ -153,11 +130,7 @@ class FilesCascade:
         if self._truth is None:
             return None
         laid = replaced(self._truth, lambda one: one.match(frame, self.on) if isinstance(one, Gold) else one)
-        names = [self.task.name if part.name is None else part.name for part in self.parts]
-        made = truths(frame, self.on, laid, names)
-        if made is not None and (absent := [name for name in names if name not in made]):
-            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
-        return None if made is None else made[names]
+        return known_answers(self.task, self.parts, frame, self.on, laid)
 
     def _idle(self) -> str:
         """Why it does not pay, as far as that can be seen now."""
@@ -202,8 +175,6 @@ class FilesCascade:
 
     def prepare(self, frames: Frames, report: EnrichReport, name: str) -> Generator[Call, Any, None]:
         """Find out which cheap answers stand; yield the calls."""
-        from ...quality.certificate import accuracy_steps
-
         sample, open_, none = self.drawn.checked, self.drawn.open, np.zeros(len(self.keys), dtype=bool)
         scores, right, seen, spent = np.full(len(self.keys), np.nan), none.copy(), none.copy(), [Cost(0.0), Cost(0.0)]
         if self.cascade.learns and not self.reason:
@@ -220,9 +191,12 @@ class FilesCascade:
                 checked = np.flatnonzero(np.isin(rows, sample))
                 asked = yield from self._ask(frame, every, checked, answers, report)
                 right[rows[checked]] = answers.agree(self.task, checked)
-                spent = [sum(map(cost_of, each), before) for each, before in zip((calls, asked), spent, strict=True)]
+                spent = [spent[0] + costs_of(calls), spent[1] + costs_of(asked)]
             if title == "sample":
-                self.reason = self._hopeless(right[sample], scores[sample])
+                self.reason = hopeless(
+                    next(iter(self.cheaps)), right[sample], scores[sample], self.cascade.accuracy,
+                    self.prices[self.strong.id], self.first_price,
+                )  # fmt: skip
         if not self.reason and len(open_):
             steps = accuracy_steps(
                 scores[open_], self.cascade.accuracy, self.cascade.confidence, self.drawn.weights[open_],
@@ -249,7 +223,7 @@ class FilesCascade:
             for at, row in enumerate(rows.tolist()):
                 if place[at] >= 0 and answers.cells[at] is not None:
                     found[row] = vectors[place[at]], answers.cells[at]
-            spent = [spent[0] + cost_of(call), sum(map(cost_of, asked), spent[1])]
+            spent = [spent[0] + costs_of([call]), spent[1] + costs_of(asked)]
         if len(found) > 1:  # in the order of their keys, which that of the files has no say in
             known, cells = zip(*(found[row] for row in sorted(found)), strict=True)
             self.lessons = Lessons(self.parts, np.stack(known), cells, self.cascade.accuracy)
@@ -322,16 +296,6 @@ class FilesCascade:
         answers.take(some, call)
         report.settle()
         return [call]
-
-    def _hopeless(self, right: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> str:
-        """Why the cheap model is not worth its price, going by the sample; empty if it may be."""
-        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
-        kept = float((wrong <= (1 - self.cascade.accuracy) * len(right)).mean()) if len(right) else 0.0
-        cheap, alone = self.first_price.neurons, self.prices[self.strong.id].neurons
-        if kept >= 0.1 if cheap is None or alone is None else kept * alone > cheap:
-            return ""
-        return f"{next(iter(self.cheaps))} gave the same answer on {right.sum():,} of {len(right):,} rows"
 
     def _certify(self, cheap: Cost, strong: Cost, sample: int) -> None:
         """Put the certificate together, given what cheap answers cost, and the strong ones of the sample."""

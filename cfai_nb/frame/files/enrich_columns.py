@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +16,20 @@ import numpy as np
 import pandas as pd
 import pydantic_core
 
+from ..._engine.run_options import RunOptions
 from ...errors import ColumnError
 from ...models import Model
 from ...tasks import Column, Task
 from ...vectors.vector import Space
 from ..arrow import VectorArray, arrow_type
 from ..call import Call
+from ..extract_call import ExtractCall
 from ..reading import is_missing
+from ..report import Report
+from ..steps import Step
 from ..verb import call_of, carried_out
 
 if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
-    from ..extract_call import ExtractCall
-    from ..report import Report
-    from ..steps import Steps
     from .enrich_cascade import FilesCascade
     from .enrich_report import EnrichReport
 
@@ -41,25 +41,13 @@ _BESIDE, _DIMS = 400, 4_096
 
 @dataclass(frozen=True)
 class Made:
-    """The columns that come of one entry.
-
-    Attributes
-    ----------
-    name : str
-    kinds : mapping of str to str
-        Name of the new column -> kind, as in ``Column``; ``"media"`` for pictures and sound, ``"several media"`` for
-        lists of them.
-    short : mapping of str to str
-        Name of the new column -> name in the result of the task; empty where that is a Series.
-    space : Space or None
-        Of vectors.
-    bytes_a_row : int
-    """
+    """The columns that come of one entry."""
 
     name: str
+    #: New column -> kind, as in ``Column``; "media" for pictures and sound, "several media" for lists of them.
     kinds: Mapping[str, str]
-    short: Mapping[str, str]
-    space: Space | None
+    short: Mapping[str, str]  # new column -> name in the result of the task; empty where that is a Series
+    space: Space | None  # of vectors
     bytes_a_row: int
 
     @property
@@ -178,17 +166,17 @@ class Asked:
         model = self.model if self.cascade is None else self.cascade.strong
         return call_of(self.task, model, frame, self.on, options, self.name, whole=whole)
 
-    def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
+    def steps(
+        self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool
+    ) -> Generator[Step, Any, tuple[Any, dict[str, int]]]:
         """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
         if self.cascade is None:
             call = self.call(frame, report, proven=proven)
             found = (yield from carried_out(call))()
             answers = self.made.answers(found, call.report) if len(frame) else None
-            counts = report.settle(call.report)
-        else:
-            result, made = yield from self.cascade.answer(frame, report)
-            answers, counts = self.made.answers(result, made), report.tally(made)
-        return lambda: (answers, counts)
+            return answers, report.settle(call.report)
+        result, made = yield from self.cascade.answer(frame, report)
+        return self.made.answers(result, made), report.tally(made)
 
 
 def parts_of(call: Call | ExtractCall) -> Sequence[Call]:

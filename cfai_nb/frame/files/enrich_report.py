@@ -12,25 +12,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from ..._engine.plan import Estimate, time_in_words
 from ..._engine.run_state import Event, Results
 from ...errors import CfaiError, RowsFailed, Stopped, StoreError
-from ...markup import counted
+from ...html.markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate
-from ..report import Report, spent_words
-
-if TYPE_CHECKING:
-    from ..._engine.plan import Estimate
-    from ..._engine.run_state import Run
+from ..progress import silent
+from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
 
 
-class EnrichReport(Report):
+class EnrichReport(ReportOfCalls):
     """What ``cf.enrich`` did; ``cf.last_run()`` returns it as well, also while it goes on.
 
     Attributes
@@ -55,9 +52,10 @@ class EnrichReport(Report):
         self.parts = self.done_rows = self.kept = 0
         self.notes: list[str] = []
         self.title = "enrich"
-        self.show: Callable[[Report], None] = _silent
+        self.show: Callable[[Report], None] = silent
         self._began, self._ended = time.monotonic(), 0.0
         self._current: Report | None = None
+        self._error: CfaiError | None = None  # what ended the whole early
         self._before: list[Report] = []  # of the same rows
         self._sum: Event | None = None  # of the runs that have ended
         self._batch, self._column = 0, 0
@@ -108,6 +106,7 @@ class EnrichReport(Report):
     def end(self) -> None:
         """Show the end."""
         if not self._ended:
+            self._error = self.error
             self.settle(self._current)
             self._ended = time.monotonic()
             self.show(self)
@@ -115,16 +114,13 @@ class EnrichReport(Report):
     # -- what a report says ------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run:  # type: ignore[override]
-        """The run of the latest call."""
-        if self._current is None:
-            raise LookupError("No call is under way.")
-        return self._current.run
+    def _elsewhere(self) -> str:  # type: ignore[override]
+        return f"The answers are in the files of {self.path}; .failures lists the rows without one."
 
     @property
     def error(self) -> CfaiError | None:
         """What ended the latest call early."""
-        return None if self._current is None else self._current.run.error
+        return self._error if self._current is None else self._current.run.error
 
     @property
     def event(self) -> Event:
@@ -155,11 +151,6 @@ class EnrichReport(Report):
     def failed(self) -> int:
         """Number of cells that have no answer, with the reason beside them."""
         return self._failed + (self._current.failed if self._current is not None else 0)
-
-    @property
-    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Empty: the seconds of each request are not kept for a whole of many calls."""
-        return np.zeros(0)
 
     @property
     def _wanted(self) -> int:
@@ -201,10 +192,6 @@ class EnrichReport(Report):
             row += batch.num_rows
         return pd.DataFrame(sorted(found), columns=["row", "column", "message"])
 
-    def covers(self, index: pd.Index[Any]) -> bool:
-        """Whether it was about the rows of this index: never, since its rows are those of files."""
-        return False
-
     def frame(self) -> pd.DataFrame:
         """Return all parts that are there as one frame, which has to fit into memory."""
         import pyarrow.dataset as ds
@@ -239,13 +226,12 @@ class EnrichReport(Report):
         Stopped
             It was interrupted.
         """
-        run = self.run
+        assert self._current is not None
+        run = self._current.run
         if run.stopped:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None and not (isinstance(run.error, StoreError) and not run.rows - run.done - run.failed):
-            text = str(run.error)
-            run.error.args = (f"{text}{'' if text.endswith('.') else '.'} {self._kept_words}", *run.error.args[1:])
-            raise run.error
+            raise with_text(run.error, f"{sentence(str(run.error))} {self._kept_words}")
         if run.damaged:
             self.notes.append(f"{counted(run.damaged, 'stored answer')} could not be read and were asked for again.")
         if run.store_failure is not None:
@@ -271,10 +257,6 @@ def _added(one: Event, other: Event) -> Event:
     summed = ("stored", "failed", "missing", "requests", "saved_neurons", "unknown_saved", "done", "rows")
     total = {name: getattr(one, name) + getattr(other, name) for name in summed}
     return dataclasses.replace(other, **total, spent=one.spent + other.spent)
-
-
-def _silent(report: Any) -> None:
-    return None
 
 
 # -- the price before -----------------------------------------------------------------------------------------------
@@ -340,17 +322,11 @@ class EnrichPlan:
         there = f", {self.done:,} are there in {counted(self.parts_done, 'part')}" if self.parts_done else ""
         lines = [f"enrich into {self.path}", f"  {counted(self.rows)} to do in {counted(self.parts, 'part')}{there}"]
         for name, one in self.columns.items():
-            limit = "no known rate limit" if one.minutes is None else time_in_words(one.minutes)
             stored = f", {one.stored:,} in the store" if one.stored else ""
             cost = money(one.cost.neurons, False) if one.requests else "nothing to pay"
+            limit = time_in_words(one.minutes)
             lines.append(f"  {name}: {one.words}, {counted(one.requests, 'request')}{stored}, {limit}, {cost}")
         total = "nothing to send, nothing to pay"
         if self.requests:
             total = f"{money(self.cost.neurons, False)} at most; estimated, nothing sent"
         return "\n".join([*lines, f"  {total}", *(f"  {note}" for note in self.notes)])
-
-
-def time_in_words(minutes: float) -> str:
-    if minutes < 1:
-        return "under 1 min at the rate limit"
-    return f"at least {f'{minutes / 60:,.0f} h' if minutes >= 120 else f'{minutes:,.0f} min'} at the rate limit"

@@ -43,15 +43,7 @@ class Part:
 
 
 class Target:
-    """The folder of parts.
-
-    Attributes
-    ----------
-    parts : dict of int to Part
-        By number.
-    broken : list of str
-        Names of parts that were cut short and are made again.
-    """
+    """The folder of parts: those that are there, by number, and the names of those that were cut short."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
@@ -119,15 +111,7 @@ class Target:
     ) -> None:
         """Write a part: to a temporary name first, and to its own when it is on the disk.
 
-        Parameters
-        ----------
-        number : int
-        record : mapping
-        schema : pyarrow.Schema
-        tables : iterable of pyarrow.Table
-            A row group each.
-        plain : sequence of str
-            Columns of numbers that do not get smaller by compression: vectors.
+        Each of the tables becomes a row group.  `plain` names columns that do not get smaller by compression: vectors.
 
         Raises
         ------

@@ -1,12 +1,11 @@
 """One index of the service, through its REST interface: describe, create, write, fetch and query.
 
-`upload` writes through it, `stored` searches through it. Every method sends one request; `query_all` sends one for
-each vector.
+``to_vectorize`` writes through it, ``stored`` searches through it.  Every method sends one request unless it says
+otherwise.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,31 +18,31 @@ from ...errors import Refused
 from ...session.requests import RequestJob
 from ...tasks import Json, Request
 from ...vectors.vector import Space
-from .batch import decimals
 
 #: Vectors a query returns at most, and with their metadata (2026-03-16); vectors one request fetches by their ids.
 MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 50, 20
 #: Vectors of an index (2026-08-04).
 MAX_VECTORS = 20_000_000
-#: Queries in flight at once.
-_AT_ONCE = 8
 #: Codes for "there is no such index" and "the name is taken".
 NOT_FOUND, _TAKEN = 3000, 3002
 _PERMISSION = "permission Vectorize: Edit (Read is enough to search)"
+#: Powers of ten that float64 represents exactly.
+_TENS = np.array([float(f"1e{power}") for power in range(23)])
 #: The description of an index records which model its vectors come from, so that a later search needs no model=.
 _DESCRIPTION = re.compile(r"Vectors of (\S+) \((\d+)(?:, (mean|cls))?\), by cfai_nb")
 
 
-class Index:
-    """An index by its name; every method sends one request.
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One match: its id, its score in the metric of the index, and its metadata."""
 
-    Parameters
-    ----------
-    job : RequestJob
-        Sends.
-    name : str
-        Of letters, digits, hyphens and underscores.
-    """
+    id: str
+    score: float
+    metadata: Mapping[str, Any]
+
+
+class Index:
+    """An index by its name, of letters, digits, hyphens and underscores; the job sends."""
 
     def __init__(self, job: RequestJob[Any], name: str) -> None:
         self.name = name
@@ -103,54 +102,59 @@ class Index:
         )  # fmt: skip
 
     async def fetch(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Return the visible vectors among these ids, by id."""
+        """Return the visible vectors among these ids, by id; one request for 20."""
         found: dict[str, Any] = {}
         for start in range(0, len(ids), _MAX_FETCHED):
             part = await self._ask("POST", "/get_by_ids", json={"ids": list(ids[start : start + _MAX_FETCHED])})
             found |= {str(one["id"]): one for one in part or ()}
         return found
 
-    async def query(self, vector: Sequence[float], k: int, **options: Any) -> list[Mapping[str, Any]]:
-        """Return the matches of one vector, best first."""
-        body = {"vector": list(vector), "topK": k} | {key: one for key, one in options.items() if one is not None}
-        return list((await self._ask("POST", "/query", json=body))["matches"])
+    async def query_all(
+        self, queries: npt.NDArray[np.float32], k: int, *, filter: Mapping[str, Any] | None, namespace: str | None,
+        metadata: bool,
+    ) -> list[list[Match]]:  # fmt: skip
+        """Return the matches of each query, best first; one request a query.
+
+        With more than 50 matches the service returns no metadata: it is then fetched by the ids of the matches.
+        """
+        described = metadata and k <= _MAX_WITH_METADATA
+        given = {"topK": k, "filter": filter, "namespace": namespace, "returnMetadata": "all" if described else "none"}
+        asked = {name: value for name, value in given.items() if value is not None}
+        answers: list[list[Match]] = [[] for _ in queries]
+
+        async def one(query: tuple[int, list[float]]) -> None:
+            at, vector = query
+            found = (await self._ask("POST", "/query", json={"vector": vector, **asked}))["matches"]
+            answers[at] = [Match(str(m["id"]), float(m["score"]), m.get("metadata") or {}) for m in found]
+
+        await self._job.each(one, enumerate(decimals(queries).tolist()))
+        if not metadata or described:
+            return answers
+        # The ids of all queries together: a vector that several queries found is fetched once.
+        known = await self.fetch(list(dict.fromkeys(match.id for found in answers for match in found)))
+        return [
+            [Match(m.id, m.score, (known.get(m.id) or {}).get("metadata") or {}) for m in found] for found in answers
+        ]
+
+
+def decimals(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return float64 numbers with the shortest decimals that are read back as the same float32.
+
+    A float32 converted as it is has 17 decimal digits, although 8 or 9 identify it: 5,000 vectors of 1,024 numbers
+    would be 108 MB instead of 65, and a request may have 100.
+    """
+    exact = matrix.astype(np.float64)
+    best = exact
+    with np.errstate(divide="ignore"):
+        order = np.where(exact == 0, 0, np.floor(np.log10(np.abs(exact))))
+    for digits in (9, 8):
+        scale = _TENS[np.clip(digits - 1 - order, 0, len(_TENS) - 1).astype(np.int8)]
+        short = np.round(exact * scale) / scale
+        best = np.where(short.astype(np.float32) == matrix, short, best)
+    return best
 
 
 def space_of(entry: Mapping[str, Any], origin: str) -> Space | None:
     """Return the space of the vectors in an index, if its description records it."""
     found = _DESCRIPTION.fullmatch(str(entry.get("description") or ""))
     return None if found is None else Space(found[1], int(found[2]), found[3] or "", origin)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One match: its id, its score in the metric of the index, and its metadata."""
-
-    id: str
-    score: float
-    metadata: Mapping[str, Any]
-
-
-async def query_all(
-    index: Index, queries: npt.NDArray[np.float32], k: int, *, filter: Mapping[str, Any] | None,
-    namespace: str | None, metadata: bool,
-) -> list[list[Match]]:  # fmt: skip
-    """Return the matches of each query, best first.
-
-    With more than 50 matches the service returns no metadata: it is then fetched by the ids of the matches.
-    """
-    described = metadata and k <= _MAX_WITH_METADATA
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(vector: list[float]) -> list[Match]:
-        async with gate:
-            wanted = "all" if described else "none"
-            found = await index.query(vector, k, filter=filter, namespace=namespace, returnMetadata=wanted)
-        return [Match(str(m["id"]), float(m["score"]), m.get("metadata") or {}) for m in found]
-
-    answers = await asyncio.gather(*map(one, decimals(queries).tolist()))
-    if not metadata or described:
-        return list(answers)
-    # The ids of all queries together: a vector that several queries found is fetched once.
-    known = await index.fetch(list(dict.fromkeys(match.id for found in answers for match in found)))
-    return [[Match(m.id, m.score, (known.get(m.id) or {}).get("metadata") or {}) for m in found] for found in answers]

@@ -18,50 +18,29 @@ import pandas as pd
 import pydantic_core
 
 from ...errors import ColumnError
+from ...html.markup import counted
 from .. import rows
 from ..reading import is_missing
 
-#: Vectors and bytes a call takes; bytes of an id and a namespace, and of the metadata of a vector.
-CALL_VECTORS, CALL_BYTES = 5_000, 100_000_000
-NAME_BYTES, METADATA_BYTES = 64, 10_240
-#: Dimensions of an index, and properties it can be filtered by.
-DIMENSIONS, PROPERTIES = 1_536, 10
+#: Bytes of an id and a namespace, and of the metadata of a vector; properties an index can be filtered by.
+NAME_BYTES, METADATA_BYTES, PROPERTIES = 64, 10_240, 10
 #: Integers up to this size survive JSON.
 _EXACT = 2**53
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a store takes as an id, as a property of metadata, and as its value.
-
-    Attributes
-    ----------
-    store : str
-    most : int
-        Of an id, in its ``unit``: bytes or characters.
-    never : str
-        A pattern of what an id may not hold.
-    properties : int
-        How many it can be filtered by.
-    lists : bool
-        Whether a value may be a list of texts.
-    text : int or None
-        The most characters of a text.
-    reserved : frozenset of str
-        Names that properties may not have.
-    lower : bool
-        Whether names of properties are stored in lower case.
-    """
+    """What a store takes as an id, as a property of metadata, and as its value."""
 
     store: str
-    most: int
+    most: int  # of an id, in its unit: bytes or characters
     unit: str = "bytes"
-    never: str = ""
-    properties: int
-    lists: bool = True
-    text: int | None = None
-    reserved: frozenset[str] = frozenset()
-    lower: bool = False
+    never: str = ""  # a pattern of what an id may not hold
+    properties: int  # how many it can be filtered by
+    lists: bool = True  # whether a value may be a list of texts
+    text: int | None = None  # the most characters of a text
+    reserved: frozenset[str] = frozenset()  # names that properties may not have
+    lower: bool = False  # whether names of properties are stored in lower case
 
     def size(self, name: str) -> int:
         """Return how long an id is, in its unit."""
@@ -210,7 +189,9 @@ def records_of(
     return records
 
 
-def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int]) -> list[bytes | None]:
+def about(
+    records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int], rules: Rules = VECTORIZE
+) -> list[bytes | None]:
     """Return metadata as JSON, None for a row without any.
 
     Raises
@@ -224,8 +205,8 @@ def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[in
         record, size = records[large[0]], len(made[large[0]] or b"")
         widest = max(record, key=lambda key: len(pydantic_core.to_json(record[key])))
         raise ValueError(
-            f"{len(large)} rows have more metadata than the {METADATA_BYTES:,} bytes Vectorize takes a vector; the "
-            f"first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
+            f"{counted(len(large), 'row')} with more metadata than the {METADATA_BYTES:,} bytes {rules.store} takes; "
+            f"the first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
             "or leave it out: search joins its matches to the rows of the frame."
         )
     return made

@@ -13,18 +13,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._engine.engine import Engine
+from ..._engine.run_options import RunOptions
 from ..._engine.run_state import new_run
 from ...errors import RowError
+from ...html.markup import counted
 from ...session.requests import RequestJob
 from ..call import warn
-from ..steps import Requests
-
-if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
-    from ..steps import Step
+from ..steps import Requests, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +65,9 @@ class Written:
     origin: str = "cloudflare"
 
     def __repr__(self) -> str:
-        count = len(self.mutations)
         where = "" if self.origin == "cloudflare" else f" ({self.origin})"
-        calls = f" in {count} {'call' if count == 1 else 'calls'}" if self.unit == "vector" else ""
-        parts = [f"{self.sent:,} {self.unit}s sent{calls}"]
+        calls = f" in {counted(len(self.mutations), 'call')}" if self.unit == "vector" else ""
+        parts = [f"{counted(self.sent, self.unit)} sent{calls}"]
         parts += [f"{self.skipped:,} written before"] if self.skipped else []
         parts += [f"{self.missing:,} without a {self.unit}"] if self.missing else []
         parts += [f"{len(self.failed):,} NOT INDEXED"] if self.failed else []
@@ -79,23 +76,10 @@ class Written:
 
 
 class Uploading(ABC):
-    """One upload, for a ``RequestJob``; a subclass does the ``_work``.
+    """One upload of so many things, sent or not, for a ``RequestJob``; a subclass does the ``_work``.
 
-    Parameters
-    ----------
-    name : str
-        Of the index or instance.
-    total : int
-        How many things there are to write, sent or not.
-    reads, keeps : bool
-        Whether earlier writes are looked up in the store, and whether this one is recorded there.
-
-    Attributes
-    ----------
-    id : str
-        Owner of the records in the store.
-    tell : callable
-        Called with the progress in words.
+    `reads` says whether earlier writes are looked up in the store, and `keeps` whether this one is recorded there, with
+    the ``id`` as its owner.  ``tell`` is called with the progress in words.
     """
 
     #: What a message calls the store and what is sent.

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ... import session
 from ...errors import SetupError
 from ...tasks import Embed
 from ...vectors.vector import Space
 from .. import rows
 from ..call import warn
-from ..steps import Requests, Step, Steps
-from ..vector_input import Embedding, holds_vectors, is_text, sends_text
+from ..steps import Steps, requested
+from ..vector_input import Embedding, is_text, only_vectors, sends_text
 from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
     from ...session import Session
     from .index import Match
 
-_STOPPED = "Stopped. Nothing was changed; the same search can be run again."
+STOPPED = "Stopped. Nothing was changed; the same search can be run again."
 
 
 def found_in(
@@ -41,20 +42,13 @@ def found_in(
             "narrows it; search without index= goes through the frame's own vectors, however many."
         )
     wanted = as_filter(filter)
-    engine = here.engine(cache=False)
-    options = here.options({name: value for name, value in embedding.given.items() if name != "model"})
-
-    def carried_out(work: Any) -> Generator[Step, Any, Any]:
-        step = Requests("search", engine, work, options, drain=False, stopped=lambda: _STOPPED)
-        made = yield step
-        step.refuse_stopped()
-        return made
+    engine, options = here.engine(cache=False), embedding.options
 
     async def look(job: Any) -> Any:
         there = indexes.Index(job, index)
         return await there.entry(), await there.properties() if wanted else {}
 
-    entry, properties = yield from carried_out(look)
+    entry, properties = yield from requested("search", engine, look, options, STOPPED)
     held = _space_in(indexes.space_of(entry, here.origin), data, on, index)
     unknown = [key for key in wanted or () if key not in properties]
     if unknown:
@@ -75,11 +69,9 @@ def found_in(
 
     async def search(job: Any) -> Any:
         there = indexes.Index(job, index)
-        return await indexes.query_all(
-            there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata
-        )
+        return await there.query_all(asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata)
 
-    found = yield from carried_out(search)
+    found = yield from requested("search", engine, search, options, STOPPED)
     frame = rows.as_frame(data)
     what = f"The index {index!r}"
     return lambda: rows_found(frame if join else frame.iloc[:0, :0], asked.names, found, id if join else None, what)
@@ -90,8 +82,6 @@ def found_in(
 
 def service(product: str = "Vectorize") -> Session:
     """Return the session, if what it is connected to has this product."""
-    from ... import session
-
     here = session.current()
     if here.endpoint.is_server:
         raise SetupError(
@@ -132,14 +122,8 @@ def _space_in(held: Space | None, data: rows.Frame, on: Any, index: str) -> Spac
     """Return the space of the vectors in an index: as the index records it, or that of the frame's own vectors."""
     if on is not None and is_text(data, on):
         raise ValueError(f"on={on!r} holds no vectors: with index= it names vectors of the model the index is of.")
-    columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]
-    column = rows.column_of(data, on) if on is not None else None
-    found = [column] if column is not None else [one for one in columns if holds_vectors(one)]
-    own = (
-        next((cell.space for cell in found[0] if getattr(cell, "space", None) is not None), None)
-        if len(found) == 1
-        else None
-    )
+    column = only_vectors(data) if on is None else rows.column_of(data, on)
+    own = next((cell.space for cell in (() if column is None else column) if getattr(cell, "space", None)), None)
     if on is not None and held is not None and own is not None and (held.model, held.form) != (own.model, own.form):
         raise ValueError(f"The index {index!r} holds vectors of {held}, and on={on!r} those of {own}: leave on= out.")
     return held or own
@@ -154,17 +138,8 @@ def rows_found(
 ) -> pd.DataFrame:  # fmt: skip
     """Return the rows of the frame that have these ids, with what the metadata holds beyond it.
 
-    Parameters
-    ----------
-    frame : DataFrame
-    queries : sequence or None
-        The name of each query; a single one has none.
-    found : matches of each query
-    id : column label or None
-    what : str
-        What was searched, for a warning.
-    lower : bool
-        Whether it stores names of properties in lower case.
+    `queries` has the name of each query; a single one has none.  `what` was searched, for a warning; `lower` says
+    whether it stores names of properties in lower case.
     """
     matches = [match for one in found for match in one]
     at = _places(frame, id, [match.id for match in matches])

@@ -71,7 +71,6 @@ LEFT_OUT: Mapping[int | str, str] = {
     9106: "a malformed token",
     10000: "a token of another account",
     "anthropic": "another provider's models, which it bills; so is the address /ai/v1/messages",
-    "detr": "no current model",
     "lucid": "160 Neurons for an answer of the form that flux-1 has",
     "/ai/v1/messages": "see anthropic",
     "/ai/finetunes/{finetune}/finetune-assets": "files of a fine-tune cannot be replaced or deleted",

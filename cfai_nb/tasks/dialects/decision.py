@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import AnswerError, InputError, ModelError
-from ...markup import address, counted
+from ...html.markup import address, counted
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
 from . import chat, values

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import AnswerError, ModelError
-from ...markup import counted
+from ...html.markup import counted
 from ...media import media_in, text_of
 from ...models import Model, Usage, names_of_models, price
 from ...models.ledger import money

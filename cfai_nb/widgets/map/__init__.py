@@ -22,8 +22,8 @@ from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.steps import Steps
 from ...frame.vector_input import as_they_are, holds_vectors, progress_wanted, recorded, refuse_needless
-from ...html import save_page
-from ...markup import badge, counted, inline, line
+from ...html import saved_page
+from ...html.markup import badge, counted, inline, line
 from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
@@ -108,7 +108,7 @@ class Map(MapState):
         """
         shown = badge(self.mark) + " · ".join(inline(note) for note in self.notes)
         body = f'<div class="cfai-soft">{shown}</div><div id="cfai-map"></div>'
-        return save_page(path, title, body, page_data(self, n_neighbors))
+        return saved_page.save(path, title, body, page_data(self, n_neighbors))
 
     def close(self) -> None:
         """Remove the live map and free its memory in the browser."""

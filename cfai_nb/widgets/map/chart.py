@@ -18,10 +18,10 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ...html import LIVE_SOUND, Renderer, plain
-from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
+from ...html.markup import badge, block, counted, escape, figure, inline, line, passage, remark
 from ...plots.axes import GREY
 from ..base import button, close, looks
+from ..cell import LIVE_SOUND, Renderer, plain
 from .describe import Description
 from .state import NOTHING_SELECTED, MapState
 from .still import PLAIN, shading_of, titles, words

@@ -19,7 +19,7 @@ from ..._engine.run_options import NAMES
 from ...errors import refuse_unknown
 from ...frame.call import Call
 from ...frame.steps import Forms, Steps
-from ...markup import block, counted, inline, line
+from ...html.markup import block, counted, inline, line
 from ...models import Model
 from ...tasks import Generate
 from ...vectors.vector import stand_in_of

@@ -16,11 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from ... import html, session, vectors
+from ... import session, vectors
 from ...errors import takes_options
 from ...frame.report import CfaiWarning
 from ...frame.rows import column
-from ...markup import counted
+from ...html.markup import counted
+from .. import table
 from ..base import kept_work
 
 NOTHING_SELECTED = "nothing is selected: draw a lasso on the map, or call m.select(mask)"
@@ -51,7 +52,7 @@ class MapState(traitlets.HasTraits):
         self._first_color = color
         #: What was written: the column, its cells (None: it is new) and their names before, and the color before.
         self._past: list[tuple[Hashable, pd.Series[Any] | None, Mapping[Hashable, str] | None, Hashable | None]] = []
-        columns = {name: html.named_columns(self._data, [name], files=session.files_folder(None))[0] for name in hover}
+        columns = {name: table.named_columns(self._data, [name], files=session.files_folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.kind in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...frame.arrow import VectorDtype
-from ...markup import badge, counted, figure, inline, line, sheet
+from ...html.markup import badge, counted, figure, inline, line, sheet
 from .state import MapState
 
 #: Numbers with at most this many distinct values are categories; others are cut into steps of about equal size.

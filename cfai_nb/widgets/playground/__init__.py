@@ -23,7 +23,7 @@ from ...frame.call import Call, remember
 from ...frame.progress import Listener, listener, words
 from ...frame.report import Report
 from ...frame.rows import as_frame
-from ...markup import FAILED, LONG, block, escape, line
+from ...html.markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
 from ..progress import STEADY, bar

@@ -12,7 +12,7 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from ...markup import LINE, badge, block, chip, counted, escape, soft
+from ...html.markup import LINE, badge, block, chip, counted, escape, soft
 from ...models.ledger import money
 from ...vectors.vector import stand_in
 from .trial import Outcome, Trial, Truth

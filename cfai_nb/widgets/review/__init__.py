@@ -17,14 +17,17 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from ... import html, markup, session
+from ... import session
 from ...errors import CfaiError, takes_options
 from ...frame import rows
 from ...frame.review import ReviewState
+from ...html import markup, saved_page
 from ...media import Parts, text_of
 from ...quality import Estimate
 from ...vectors.vector import stand_in_of
+from .. import table
 from ..base import bundle
+from ..cell import LIVE_SOUND, Renderer
 
 _HERE = Path(__file__).parent
 #: Of how many cards one hides the answer, so that it can be seen whether showing it sways the user.
@@ -115,7 +118,7 @@ class Review:
         self._state = ReviewState(data, on, guess, n, name, labels, random_state)
         column = rows.column_of(data, on)
         folder = session.files_folder(files)
-        self._column = None if column is None else html.named_columns(column, rows.name_of(column), files=folder)[0]
+        self._column = None if column is None else table.named_columns(column, rows.name_of(column), files=folder)[0]
         self._mark = stand_in_of(*[each.iloc[:0] for each in (guess, data) if hasattr(each, "iloc")])
         self._seen: dict[str, int] = {}
         self._error = ""
@@ -219,16 +222,16 @@ class Review:
         right = (frame["label"] == frame["guess"]).map({True: "right", False: "wrong"}).where(known)
         content, given = self._column, frame["content"].map(text_of)
         shown = (
-            html.named_columns(given, "content")[0]
+            table.named_columns(given, "content")[0]
             if content is None
             else dataclasses.replace(content, cells=content.cells.iloc[state.at])
         )
-        further = html.named_columns(frame.assign(right=right), ["guess", "label", "right", "state", "note"])
-        renderer = html.Renderer(sound=html.LIVE_SOUND, zooms=True)
+        further = table.named_columns(frame.assign(right=right), ["guess", "label", "right", "state", "note"])
+        renderer = Renderer(sound=LIVE_SOUND, zooms=True)
         caption = markup.badge(self._mark) + markup.soft(self._words())
         places = range(len(frame))
-        return html.save_page(
-            path, title, html.table([shown, *further], places, frame.index, caption=caption, renderer=renderer)
+        return saved_page.save(
+            path, title, table.table([shown, *further], places, frame.index, caption=caption, renderer=renderer)
         )
 
     # -- the card --------------------------------------------------------------------------------------------------
@@ -273,7 +276,7 @@ class Review:
         """Return the row of a card as HTML."""
         at, content = self._state.at[place], self._state.content(place)
         label = f"row {self._state.rows[place]}"
-        renderer = html.Renderer(side=_SIDE, sound=html.LIVE_SOUND)
+        renderer = Renderer(side=_SIDE, sound=LIVE_SOUND)
         if self._column is not None and (self._column.kind in ("image", "audio") or not isinstance(content, str)):
             return self._column.html(at, label, renderer)
         pieces = content.pieces if isinstance(content, Parts) else (content,)

@@ -1,7 +1,8 @@
 """One AI Search instance: its items, their chunks, and retrieval by vectors, by keywords or by both.
 
-``namespaces`` calls it. An upload is indexed later: so many calls to the instance pass first. Vectors are the lexical
-stand-ins, keywords are scored with BM25, and both lists are fused as the service does (reciprocal rank, or maximum).
+``search_namespaces`` calls it. An upload is indexed later: so many calls to the instance pass first. Vectors are the
+lexical stand-ins, keywords are scored with BM25, and both lists are fused as the service does (reciprocal rank, or
+maximum).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ..error_codes import ServiceError
-from ..standins import lexical
-from ..vectorize import filter_error, matches_filter
+from .error_codes import ServiceError
+from .service.responses import now
+from .standins import lexical
+from .vectorize import filter_error, matches_filter
 
 #: Metadata fields an instance can be filtered by, and the characters of a text in one.
 FIELDS, TEXT = 5, 500
@@ -62,11 +64,6 @@ def search_error(code: int, why: str = "") -> ServiceError:
     return ServiceError(code, f"{text}: {why}" if why else text, status)
 
 
-def now() -> str:
-    """Return the moment as the service writes it."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
 @dataclass
 class Chunk:
     """A part of an item's text."""
@@ -81,13 +78,8 @@ class Chunk:
 
     def shown(self) -> dict[str, Any]:
         """Return it as ``items/{id}/chunks`` lists it."""
-        return {
-            "id": self.id,
-            "item": self.item.source(),
-            "text": self.text,
-            "start_byte": self.start,
-            "end_byte": self.end,
-        }
+        place = {"start_byte": self.start, "end_byte": self.end}
+        return {"id": self.id, "item": self.item.source(), "text": self.text, **place}
 
 
 @dataclass
@@ -215,37 +207,33 @@ class Instance:
     def search(self, query: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the chunks for a query, best first, as ``search`` answers them."""
         wanted = dict(options.get("retrieval") or {})
-        kind = wanted.get("retrieval_type") or self._usual()
         method = self.settings["index_method"]
+        usual = "hybrid" if all(method.values()) else "vector" if method["vector"] else "keyword"
+        kind = wanted.get("retrieval_type") or usual
         needs = {"vector": ("vector",), "keyword": ("keyword",), "hybrid": ("vector", "keyword")}.get(kind)
         if needs is None or not all(method[one] for one in needs):
             raise search_error(7070)
         most = wanted.get("max_num_results", self.settings["max_num_results"])
         if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 50:
             raise search_error(7058, "max_num_results must lie in 1..50")
-        pool = self._kept(wanted.get("filters"))
+        kept = self.matching(wanted["filters"]) if wanted.get("filters") not in (None, {}) else self.items.values()
+        pool = [chunk for item in kept if item.status == "completed" for chunk in item.chunks]
         least = float(wanted.get("match_threshold", self.settings["score_threshold"]))
-        found = [_by_vector(query, pool, least)] if "vector" in needs else [{}]
-        mode = wanted.get("keyword_match_mode") or "and"
-        found.append(_by_keyword(query, pool, every=mode == "and") if "keyword" in needs else {})
+        every = (wanted.get("keyword_match_mode") or "and") == "and"
+        near = _by_vector(query, pool, least) if "vector" in needs else {}
+        worded = _by_keyword(query, pool, every=every) if "keyword" in needs else {}
         fusion = wanted.get("fusion_method") or self.settings["fusion_method"]
-        return _fused(found[0], found[1], {chunk.id: chunk for chunk in pool}, fusion)[:most]
+        return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[:most]
 
-    def _usual(self) -> str:
-        method = self.settings["index_method"]
-        return "hybrid" if all(method.values()) else "vector" if method["vector"] else "keyword"
-
-    def _kept(self, filters: Any) -> list[Chunk]:
-        done = [item for item in self.items.values() if item.status == "completed"]
-        if filters is not None and filters != {}:
-            schema = {**self.fields, **BUILT_IN}
-            if why := filter_error(filters):
-                raise search_error(7058, why)
-            if unknown := [name for name in filters if name.lower() not in schema]:
-                raise search_error(7058, f"{unknown[0]!r} is not a field of the instance")
-            wanted = {name.lower(): _comparable(rule, schema[name.lower()]) for name, rule in filters.items()}
-            done = [item for item in done if matches_filter(item.terms(self.fields), wanted)]
-        return [chunk for item in done for chunk in item.chunks]
+    def matching(self, filters: Any) -> list[Item]:
+        """Return the items that a filter lets through."""
+        schema = {**self.fields, **BUILT_IN}
+        if why := filter_error(filters):
+            raise search_error(7058, why)
+        if unknown := [name for name in filters if name.lower() not in schema]:
+            raise search_error(7058, f"{unknown[0]!r} is not a field of the instance")
+        wanted = {name.lower(): _comparable(rule, schema[name.lower()]) for name, rule in filters.items()}
+        return [item for item in self.items.values() if matches_filter(item.terms(self.fields), wanted)]
 
 
 def _typed(value: Any, kind: str) -> Any:
@@ -345,8 +333,6 @@ def _fused(
             if name in found:
                 details |= {f"{word}_score": found[name], f"{word}_rank": place[name]}
         score = round(min(1.0, max(0.0, scored[name])), 6)
-        answered.append(
-            {"id": name, "type": "text", "score": score, "text": chunk.text, "item": chunk.item.source()}
-            | {"scoring_details": details}
-        )
+        about = {"text": chunk.text, "item": chunk.item.source(), "scoring_details": details}
+        answered.append({"id": name, "type": "text", "score": score, **about})
     return answered

@@ -8,25 +8,23 @@ tokens, websites and public endpoints are not imitated.
 from __future__ import annotations
 
 import json
-import random
 import re
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..error_codes import refuse
-from ..families import family
-from ..service import request_body
-from ..service.faults import refuses_ai_search
-from ..standins import lexical
-from ..standins.text_standin import MARK, split_tokens
-from ..vectorize import filter_error, matches_filter
-from .documents import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, now, search_error
+from .error_codes import refuse
+from .families import family
+from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
+from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
+from .service.request_body import File, Handler, Routes, account_of, handler_for, json_object, parts, whole_numbers
+from .service.responses import Ids, Page, now
+from .standins import lexical
+from .standins.text_standin import MARK, split_tokens
 
 _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
@@ -38,9 +36,8 @@ _TEXT_FILE = re.compile(
     r"|cpp|rb|php|sql)$",
     re.IGNORECASE,
 )
-_MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 _DEFAULTS: Mapping[str, Any] = {
-    "ai_search_model": _MODEL,
+    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
     "cache": True,
     "cache_threshold": "close_enough",
     "chunk_overlap": 10,
@@ -58,36 +55,31 @@ _DEFAULTS: Mapping[str, Any] = {
     "type": None,
 }
 
-Handler = Callable[[Request], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Rows of a list, and where in it they are."""
-
-    rows: list[Any]
-    info: dict[str, int]
+_SETTINGS = obj(
+    {
+        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*KINDS)), maxItems=FIELDS)),
+        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
+        "chunk_size": {"type": "integer", "minimum": 1},
+        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
+        "max_num_results": INTEGER,
+        "score_threshold": NUMBER,
+    }
+)
+_RETRIEVAL = obj({**each("retrieval_type keyword_match_mode fusion_method", maybe(STRING)), "match_threshold": NUMBER})
+_SEARCH = obj({"ai_search_options": maybe(obj({"retrieval": maybe(_RETRIEVAL)}))})
 
 
 class AiSearch:
-    """The namespaces of every account.
-
-    Parameters
-    ----------
-    delay : int
-        Number of calls to an instance after an upload that find it not indexed yet.
-    quirks : frozenset of str
-        One of them takes the permission away.
-    """
+    """The namespaces of every account; an upload is found after `delay` further calls to its instance."""
 
     def __init__(self, delay: int, seed: int, quirks: frozenset[str]) -> None:
         self._delay, self._quirks = delay, quirks
-        self._random, self._lock = random.Random(seed), Lock()
+        self._ids, self._lock = Ids(seed), Lock()
         self._instances: dict[tuple[str, str, str], Instance] = {}
         self._namespaces: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def routes(self) -> Mapping[str, Mapping[str, Handler]]:
-        """Return path below the account -> method -> handler that returns a result."""
+    def routes(self) -> Routes:
+        """Return the addresses, with their handlers."""
         made: dict[str, dict[str, Handler]] = {
             f"{_BASE}/namespaces": {"GET": self._list_namespaces, "POST": self._create_namespace},
             f"{_BASE}/namespaces/{{name}}": {
@@ -97,32 +89,34 @@ class AiSearch:
             },
             f"{_BASE}/namespaces/{{name}}/search": {"POST": self._search_several},
         }
+        on = partial(handler_for, self._find, self._lock)
         for start in (f"{_BASE}/instances", f"{_BASE}/namespaces/{{name}}/instances"):
             one, item = f"{start}/{{id}}", f"{start}/{{id}}/items/{{item}}"
             made |= {
                 start: {"GET": self._list, "POST": self._create},
                 one: {
-                    "GET": self._within(lambda there, *_: there.entry()),
-                    "PUT": self._within(self._update, body=True),
-                    "DELETE": self._delete,
+                    "GET": on(lambda there, *_: there.entry()),
+                    "PUT": on(self._update, _body),
+                    "DELETE": on(self._delete),
                 },
-                f"{one}/stats": {"GET": self._within(lambda there, *_: there.counts())},
-                f"{one}/search": {"POST": self._within(self._search, body=True)},
-                f"{one}/chat/completions": {"POST": self._within(self._chat, body=True)},
-                f"{one}/items": {"GET": self._within(self._list_items), "POST": self._upload},
+                f"{one}/stats": {"GET": on(lambda there, *_: there.counts())},
+                f"{one}/search": {"POST": on(self._search, _body)},
+                f"{one}/chat/completions": {"POST": on(self._chat, _body)},
+                f"{one}/items": {"GET": on(self._list_items), "POST": on(self._upload, parts)},
                 item: {
-                    "GET": self._within(lambda there, request, _: _item(there, request).entry()),
-                    "DELETE": self._within(self._delete_item),
-                    "PATCH": self._within(self._sync, body=True),
+                    "GET": on(lambda there, request, _: _item(there, request).entry()),
+                    "DELETE": on(self._delete_item),
+                    "PATCH": on(self._sync, _body),
                 },
-                f"{item}/chunks": {"GET": self._within(self._chunks)},
-                f"{item}/download": {"GET": self._within(self._download)},
+                f"{item}/chunks": {"GET": on(self._chunks)},
+                f"{item}/download": {"GET": on(self._download)},
             }
         return {path: {verb: self._guarded(do) for verb, do in verbs.items()} for path, verbs in made.items()}
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Any:
-            refuses_ai_search(self._quirks)
+            if "no-ai-search" in self._quirks:
+                raise refuse(10000)
             if _space(request) != "default" and _space_key(request) not in self._namespaces:
                 raise search_error(7063)
             return await handler(request)
@@ -135,32 +129,16 @@ class AiSearch:
             raise search_error(7002)
         return found
 
-    def _within(self, do: Callable[[Instance, Request, Any], Any], *, body: bool = False) -> Handler:
-        """Return a handler that calls `do` on an instance, after the uploads that are due."""
-
-        async def handler(request: Request) -> Any:
-            given = _object(await request.body()) if body else None
-            with self._lock:
-                there = self._find(request)
-                there.settle()
-                return do(there, request, given)
-
-        return handler
-
-    def _new_id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-
     # -- namespaces --------------------------------------------------------------------------------------------------
 
     async def _list_namespaces(self, request: Request) -> Page:
-        own = request.path_params["account"].casefold()
-        others = [entry for (account, _), entry in self._namespaces.items() if account == own]
+        others = [entry for (account, _), entry in self._namespaces.items() if account == account_of(request)]
         return _page([_namespace("default"), *others], request)
 
     async def _create_namespace(self, request: Request) -> Any:
-        given = _object(await request.body())
+        given = await _body(request)
         name = _named(given.get("name"), "name")
-        key = (request.path_params["account"].casefold(), name)
+        key = (account_of(request), name)
         if name == "default" or key in self._namespaces:
             raise search_error(7064)
         self._namespaces[key] = _namespace(name, given.get("description"))
@@ -172,7 +150,7 @@ class AiSearch:
     async def _update_namespace(self, request: Request) -> Any:
         if _space(request) == "default":
             raise search_error(7065)
-        self._namespaces[_space_key(request)] |= {"description": _object(await request.body()).get("description")}
+        self._namespaces[_space_key(request)] |= {"description": (await _body(request)).get("description")}
         return self._namespaces[_space_key(request)]
 
     async def _delete_namespace(self, request: Request) -> Any:
@@ -183,14 +161,13 @@ class AiSearch:
         return self._namespaces.pop(_space_key(request))
 
     async def _search_several(self, request: Request) -> Any:
-        given = _object(await request.body())
-        options = given.get("ai_search_options") or {}
+        query, options = _asked(await _body(request), 7039)
         names = options.get("instance_ids")
         if not isinstance(names, list) or not names:
-            raise refuse(5006, text="instance_ids is required", status=400)
+            raise refuse(5006, text="instance_ids is required")
         if len(names) > _SEVERAL:
             raise search_error(7074)
-        query, chunks, errors = _question(given, 7039), [], []
+        chunks, errors = [], []
         with self._lock:
             for name in names:
                 there = self._instances.get((*_space_key(request), str(name)))
@@ -211,7 +188,7 @@ class AiSearch:
         return _page([one.entry() for one in found if word in one.id], request)
 
     async def _create(self, request: Request) -> Any:
-        given = _object(await request.body())
+        given = await _body(request)
         name = _named(given.get("id"), "id")
         key = (*_space_key(request), name)
         settings = {**_DEFAULTS, "last_activity": None, "modified_at": now(), "custom_metadata": []}
@@ -232,25 +209,25 @@ class AiSearch:
                 item.status, item.wait = "queued", self._delay
         return there.entry()
 
-    async def _delete(self, request: Request) -> Any:
-        with self._lock:
-            there = self._find(request)
-            del self._instances[(*_space_key(request), there.id)]
+    def _delete(self, there: Instance, request: Request, _: Any) -> Any:
+        del self._instances[(*_space_key(request), there.id)]
         return there.entry()
 
     def _search(self, there: Instance, _: Request, given: Any) -> Any:
-        query = _question(given, 7039)
-        chunks = there.search(query, given.get("ai_search_options") or {})
-        return {"chunks": chunks, "query_kind": "text", "search_query": query}
+        query, options = _asked(given, 7039)
+        return {"chunks": there.search(query, options), "query_kind": "text", "search_query": query}
 
     def _chat(self, there: Instance, _: Request, given: Any) -> Response:
         """Answer a question with the sentence that is closest to it, in OpenAI's form and without an envelope."""
         if not isinstance(given.get("messages"), list):
             raise search_error(7038)
-        query = _question(given, 7038)
-        chunks = there.search(query, given.get("ai_search_options") or {})
-        text = f"{MARK} {_said(query, chunks)}" if chunks else ""
-        about = {"id": f"id-{self._new_id()}", "model": given.get("model") or there.settings["ai_search_model"]}
+        query, options = _asked(given, 7038)
+        chunks = there.search(query, options)
+        text = ""
+        if chunks:
+            sentences = lexical.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
+            text = f"{MARK} {sentences[lexical.closest(query, sentences)]}"
+        about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
             frames = [family.event(chunks, "chunks")]
             for piece in split_tokens(text):
@@ -264,34 +241,32 @@ class AiSearch:
 
     # -- items -------------------------------------------------------------------------------------------------------
 
-    async def _upload(self, request: Request) -> Any:
-        parts = dict(await request_body.parts(request))
-        file, about = parts.get("file"), parts.get("metadata", "{}")
-        with self._lock:
-            there = self._find(request)
-            there.settle()
-            if there.settings["paused"]:
-                raise search_error(7032)
-            if not isinstance(file, request_body.File):
-                raise search_error(7055)
-            if len(file.data) > _FILE:
-                raise search_error(7054)
-            if not file.name or len(file.name) > _KEY:
-                raise search_error(7072)
-            if not _TEXT_FILE.search(file.name):
-                raise search_error(7060)
-            metadata = _metadata(about)
-            if any(item.key == file.name for item in there.items.values()):
-                raise search_error(7042)
-            item = Item(self._new_id(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
-            there.items[item.id] = item
-            if parts.get("wait_for_completion") == "true":
-                there.index(item)
-            return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
+    def _upload(self, there: Instance, _: Request, form: Sequence[tuple[str, str | File]]) -> Any:
+        sent = dict(form)
+        file = sent.get("file")
+        if there.settings["paused"]:
+            raise search_error(7032)
+        if not isinstance(file, File):
+            raise search_error(7055)
+        if len(file.data) > _FILE:
+            raise search_error(7054)
+        if not file.name or len(file.name) > _KEY:
+            raise search_error(7072)
+        if not _TEXT_FILE.search(file.name):
+            raise search_error(7060)
+        metadata = _metadata(sent.get("metadata", "{}"))
+        if any(item.key == file.name for item in there.items.values()):
+            raise search_error(7042)
+        item = Item(self._ids.uuid(), file.name, file.media, file.data, metadata, there.namespace, self._delay)
+        there.items[item.id] = item
+        if sent.get("wait_for_completion") == "true":
+            there.index(item)
+        return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
 
     def _list_items(self, there: Instance, request: Request, _: Any) -> Page:
         asked = request.query_params
-        found = list(there.items.values())
+        raw = asked.get("metadata_filter")
+        found = there.matching(json_object(raw, lambda _: search_error(7058))) if raw else list(there.items.values())
         for name, of in (("item_id", "id"), ("key", "key"), ("status", "status")):
             if wanted := asked.get(name):
                 found = [item for item in found if getattr(item, of) == wanted]
@@ -299,11 +274,6 @@ class AiSearch:
             found = []
         if word := asked.get("search"):
             found = [item for item in found if word in item.key]
-        if raw := asked.get("metadata_filter"):
-            filters = _object(raw.encode(), 7058)
-            if why := filter_error(filters):
-                raise search_error(7058, why)
-            found = [item for item in found if matches_filter(item.terms(there.fields), filters)]
         return _page([item.entry() for item in found], request)
 
     def _delete_item(self, there: Instance, request: Request, _: Any) -> Any:
@@ -320,10 +290,8 @@ class AiSearch:
 
     def _chunks(self, there: Instance, request: Request, _: Any) -> Any:
         item = _item(there, request)
-        limit, offset = (request.query_params.get(name, usual) for name, usual in (("limit", "20"), ("offset", "0")))
-        if not (limit + offset).isdigit():
-            raise refuse(5006, text="limit and offset must be whole numbers", status=400)
-        return [chunk.shown() for chunk in item.chunks[int(offset) : int(offset) + int(limit)]]
+        limit, offset = whole_numbers(request, limit=20, offset=0)
+        return [chunk.shown() for chunk in item.chunks[offset : offset + limit]]
 
     def _download(self, there: Instance, request: Request, _: Any) -> Response:
         item = _item(there, request)
@@ -335,7 +303,7 @@ def _space(request: Request) -> str:
 
 
 def _space_key(request: Request) -> tuple[str, str]:
-    return request.path_params["account"].casefold(), _space(request)
+    return account_of(request), _space(request)
 
 
 def _namespace(name: str, description: Any = None) -> dict[str, Any]:
@@ -350,54 +318,41 @@ def _item(there: Instance, request: Request) -> Item:
 
 
 def _page(rows: Sequence[Any], request: Request) -> Page:
-    page, size = (request.query_params.get(name, usual) for name, usual in (("page", "1"), ("per_page", "20")))
-    if not (page + size).isdigit() or int(page) < 1 or not 1 <= int(size) <= 100:
-        raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100", status=400)
-    start = (int(page) - 1) * int(size)
-    some = list(rows[start : start + int(size)])
-    return Page(some, {"page": int(page), "per_page": int(size), "count": len(some), "total_count": len(rows)})
+    page, size = whole_numbers(request, page=1, per_page=20)
+    if page < 1 or not 1 <= size <= 100:
+        raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100")
+    some = list(rows[(page - 1) * size : page * size])
+    return Page(some, {"page": page, "per_page": size, "count": len(some), "total_count": len(rows)})
 
 
-def _object(raw: bytes, code: int = 0) -> dict[str, Any]:
-    try:
-        given = json.loads(raw or b"{}")
-        if not isinstance(given, dict):
-            raise ValueError("expected an object")
-    except ValueError as error:
-        raise search_error(code) if code else refuse(5006, text=f"Bad input: {error}", status=400) from None
-    return given
+async def _body(request: Request) -> dict[str, Any]:
+    return json_object(await request.body() or b"{}")
 
 
 def _named(name: Any, field: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise refuse(5006, text=f"{field}: lowercase letters, digits, hyphens and underscores", status=400)
+        raise refuse(5006, text=f"{field}: lowercase letters, digits, hyphens and underscores")
     return name
 
 
-def _question(given: Mapping[str, Any], code: int) -> str:
-    """Return what is asked: ``query``, or the last message of the user."""
+def _asked(given: Mapping[str, Any], code: int) -> tuple[str, Mapping[str, Any]]:
+    """Return what is asked (``query``, or the last message of the user), and the options of the search."""
+    require(given, _SEARCH)
+    messages, options = given.get("messages"), given.get("ai_search_options") or {}
     if isinstance(query := given.get("query"), str) and query.strip():
-        return query
-    for message in reversed(given.get("messages") or ()):
+        return query, options
+    for message in reversed(messages) if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
         if isinstance(content, list):
             content = " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         if isinstance(content, str) and content.strip():
-            return content
+            return content, options
     raise search_error(code)
 
 
-def _said(query: str, chunks: Sequence[Mapping[str, Any]]) -> str:
-    sentences = lexical.sentences(str(chunks[0]["text"])) or [str(chunks[0]["text"])]
-    return sentences[lexical.closest(query, sentences)]
-
-
 def _metadata(given: Any) -> dict[str, Any]:
-    try:
-        made = json.loads(given if isinstance(given, str) else "")
-    except ValueError:
-        raise search_error(7056) from None
-    if not isinstance(made, dict) or not all(isinstance(one, str | int | float | bool) for one in made.values()):
+    made = json_object(given if isinstance(given, str) else "", lambda _: search_error(7056))
+    if not all(isinstance(one, str | int | float | bool) for one in made.values()):
         raise search_error(7056)
     return {name.lower(): value for name, value in made.items()}
 
@@ -415,16 +370,13 @@ def _warnings(metadata: Mapping[str, Any], fields: Mapping[str, str]) -> list[di
 
 def _set(there: Instance, given: Mapping[str, Any]) -> None:
     """Set what a request gives of an instance's settings."""
+    require(given, _SETTINGS)
     if (fields := given.get("custom_metadata")) is not None:
-        if not isinstance(fields, list) or len(fields) > FIELDS:
-            raise refuse(5006, text=f"custom_metadata: at most {FIELDS} fields", status=400)
-        for each in fields:
-            name = each.get("field_name") if isinstance(each, dict) else None
-            if not isinstance(name, str) or each.get("data_type") not in KINDS or name.lower() in BUILT_IN:
-                raise refuse(5006, text="custom_metadata: field_name, not reserved, and data_type", status=400)
-        there.settings["custom_metadata"] = [{**each, "field_name": each["field_name"].lower()} for each in fields]
-    method = given.get("index_method")
-    if isinstance(method, dict):
-        there.settings["index_method"] = {name: method.get(name) is True for name in ("vector", "keyword")}
+        named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
+        if reserved := [one["field_name"] for one in named if one["field_name"] in BUILT_IN]:
+            raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
+        there.settings["custom_metadata"] = named
+    if (method := given.get("index_method")) is not None:
+        there.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
     known = {name: given[name] for name in _DEFAULTS if name in given}
     there.settings |= {**known, "modified_at": now()}

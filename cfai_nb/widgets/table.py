@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .. import markup
 from ..errors import ColumnError
 from ..frame import call, rows
 from ..frame.reading import is_missing, is_sentence
 from ..frame.report import Report
+from ..html import markup
 from ..media import Folder
 from ..media.cells import is_boxes
 from ..vectors.vector import stand_in_of

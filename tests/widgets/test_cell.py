@@ -15,18 +15,19 @@ from hostile_cells import CELLS, SCRIPT, drawn, judged, png_claiming, sound
 from PIL import Image
 
 import cfai_nb as cf
-from cfai_nb import html as show
-from cfai_nb import markup
+from cfai_nb.html import markup
 from cfai_nb.media import as_folder, picture
 from cfai_nb.media.picture import thumbnail
 from cfai_nb.vectors.vector import Space, _vector
+from cfai_nb.widgets import table
+from cfai_nb.widgets.cell import Renderer
 
 VECTOR = _vector(np.linspace(-1, 1, 768, dtype=np.float32), Space("@cf/baai/bge-m3", 768, "", "emulator"))
 
 
 def html_of(cell: Any, **options: Any) -> str:
     """A cell as HTML."""
-    return show.Renderer().cell(cell, 'column "a" <b>, row 3', **options)
+    return Renderer().cell(cell, 'column "a" <b>, row 3', **options)
 
 
 def decoded(html: str) -> tuple[str, bytes]:
@@ -71,10 +72,10 @@ def test_hostile_names_everywhere_around_cells() -> None:
         {SCRIPT: [SCRIPT, None], '"><img src=x onerror=1>': [drawn(), sound()]},
         index=pd.Index([SCRIPT, '"\ud800'], dtype=object, name=SCRIPT),
     )
-    columns, _ = show.choose_columns(frame)
-    judged(show.table(columns, [0, 1], frame.index, errors={1: (SCRIPT, SCRIPT)}))
+    columns, _ = table.choose_columns(frame)
+    judged(table.table(columns, [0, 1], frame.index, errors={1: (SCRIPT, SCRIPT)}))
     failures = pd.DataFrame({"row": [SCRIPT], "code": [SCRIPT], "message": [SCRIPT * 100]})
-    shown = show.table(columns, [0], frame.index).removeprefix(markup.sheet("table"))
+    shown = table.table(columns, [0], frame.index).removeprefix(markup.sheet("table"))
     assert "mathjax_ignore tex2jax_ignore" in shown[:60]
     for made in (
         frame.cfai.preview(failures=failures, filter="script"),
@@ -138,7 +139,7 @@ def test_every_way_to_hold_a_picture(cell: Any, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_bytes(drawn((40, 30)))
     here = as_folder(tmp_path)
-    assert show.choose_columns(pd.DataFrame({"a": [cell, None]}), here)[0][0].kind == "image"
+    assert table.choose_columns(pd.DataFrame({"a": [cell, None]}), here)[0][0].kind == "image"
     assert decoded(html_of(cell, names=True, files=here))[0] == "data:image/jpeg;base64"
 
 
@@ -147,9 +148,9 @@ def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for cell in (tmp_path / "pipe.png", tmp_path, Path("/dev/zero")):
         assert "not a file" in html_of(cell)
-        assert show.choose_columns(pd.DataFrame({"a": [cell]}))[0]
+        assert table.choose_columns(pd.DataFrame({"a": [cell]}))[0]
     for text in ("//elsewhere/a.png", r"\\elsewhere\a.png", "http://example.org/a.png", "file:///etc/a.png"):
-        column = show.named_columns(pd.DataFrame({"a": [text]}), "a")[0]
+        column = table.named_columns(pd.DataFrame({"a": [text]}), "a")[0]
         assert (column.kind, column.names) == ("text", False)
         for files in (None, as_folder(tmp_path)):
             assert text in "".join(judged(html_of(text, names=True, files=files)).words)
@@ -157,7 +158,7 @@ def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
 
 def test_sound_plays_within_the_size_of_a_page() -> None:
     """A player with a label and the length of the sound; beyond the page's bytes, words."""
-    renderer = show.Renderer(sound=3_000)
+    renderer = Renderer(sound=3_000)
     first, second = (renderer.cell(sound(), "speech, row 1") for _ in range(2))
     assert decoded(first) == ("data:audio/wav;base64", sound())
     assert 'aria-label="speech, row 1 (WAV 0.2 s)"' in first
@@ -204,7 +205,7 @@ def test_columns_are_chosen_by_what_they_hold() -> None:
     frame["text"] = ["short", None]
     frame["speech"] = [None, sound()]
     frame["photo"] = [drawn(), None]
-    chosen, rest = show.choose_columns(frame)
+    chosen, rest = table.choose_columns(frame)
     assert [column.name for column in chosen] == ["photo", "speech", "text", "n0", "n1", "n2", "n3", "n4"]
     assert rest == ["n5", "vector", "long"]
     assert "3 more columns hidden (n5, vector, long); choose with columns=" in frame.cfai.preview().fragment()

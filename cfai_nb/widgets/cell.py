@@ -20,9 +20,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
+from ..html import markup
 from ..media import Folder, Form, Link, is_media, mime_of
 from ..media.cells import boxes_of, in_words, is_boxes, label_colors, outlined
 from ..media.picture import is_pixels, thumbnail

@@ -37,11 +37,11 @@ _PART = re.compile(r"/\* == (\w+) == \*/")
 
 @functools.cache
 def rules(*parts: str) -> str:
-    """Return the style sheet: its base and these parts, which are named in ``html/look.css``.
+    """Return the style sheet: its base and these parts, which are named in ``look.css``.
 
     The file is read and not imported, because plans and reports are below the room ``html``.
     """
-    text = (Path(__file__).parent / "html" / "look.css").read_text("utf-8")
+    text = (Path(__file__).parent / "look.css").read_text("utf-8")
     found = _PART.split(text)[1:]
     known = dict(zip(found[::2], found[1::2], strict=True))
     return " ".join("".join(known[part] for part in ("base", *parts)).split())

@@ -1,1 +1,0 @@
-"""AI Search, the service's search over documents."""
