@@ -258,6 +258,8 @@ class Bridge:
                     failure = self.loop().run_until_complete(_watched(future, stop, tick))
             else:
                 failure = _blocked(future, stop, tick, interrupts)
+            while (rest := interrupts.rest()) > 0:
+                time.sleep(rest)
         return _outcome(job, stop, future, failure)
 
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
@@ -273,8 +275,11 @@ class Bridge:
             except asyncio.CancelledError:
                 stop.ask(STOP)
                 if interrupts.count:  # cancelled by an interrupt: a second one drops what is in flight
-                    await _watched(future, stop, tick)
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await _watched(future, stop, tick)
+                    await _calm(interrupts)
                 raise
+            await _calm(interrupts)
         result = _outcome(job, stop, future, failure)
         if interrupts.count:  # nothing else cancelled the caller for it
             raise asyncio.CancelledError
@@ -388,6 +393,13 @@ async def _watched(future: Future[T], stop: Stop, tick: Callable[[], None]) -> E
                 await ended.wait()
         failure = failure or _shown(stop, tick)
     return failure
+
+
+async def _calm(interrupts: InterruptCount) -> None:
+    """Await the end of a series of interrupts, each of which cancels the caller once more."""
+    while (rest := interrupts.rest()) > 0:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(rest)
 
 
 def _outcome(job: Job[T], stop: Stop, future: Future[T], failure: Exception | None) -> T:

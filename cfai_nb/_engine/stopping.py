@@ -18,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
@@ -30,6 +32,8 @@ from typing import Any, TypeAlias, TypeVar
 from . import in_child
 
 T = TypeVar("T")
+#: Seconds within which a further press of Stop belongs to the ones before.
+_SERIES = 0.15
 #: Levels: continue; send nothing more and await what is in flight; drop that as well.
 GO, STOP, DROP = 0, 1, 2
 
@@ -135,6 +139,7 @@ class InterruptCount:
         self.awaited = awaited
         self.ending = self.armed = self.missed = False
         self._stop: Stop | None = None
+        self._last = -math.inf  # when the latest interrupt came
 
     def reach(self, stop: Stop) -> None:
         """Pass interrupts on to this work, including earlier ones."""
@@ -143,9 +148,16 @@ class InterruptCount:
 
     def press(self) -> None:
         """Count an interrupt; called by the signal handler."""
-        self.count += 1
+        self.count, self._last = self.count + 1, time.monotonic()
         if self._stop is not None:
             self._stop.ask(min(self.count, 2))
+
+    def rest(self) -> float:
+        """Return for how many seconds the wait should go on, so that it takes all presses of a quick series.
+
+        One that comes later hits the kernel between two cells: it drops the reply, and the cell never ends.
+        """
+        return self._last + _SERIES - time.monotonic()
 
     def early(self) -> None:
         """Stop the work before Python has called the signal handler; called by the engine."""
