@@ -363,7 +363,6 @@ def dask_duplicates(rows: int = 20_000) -> str:
 
 def dask_overhead() -> str:
     lines = []
-    # Each partition ends with a wait for its last answers: the fewer requests it has, and the fewer threads, the more.
     for rows, threads in ((50_000, [2, 8]), (200_000, [2])):
         with server("--latency", 0.05) as url:
             walls = cluster("overhead", url, rows=rows, threads=threads)
