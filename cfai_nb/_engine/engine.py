@@ -120,13 +120,14 @@ class Engine:
     async def written(self, owner: str = "", about: Iterable[bytes] | None = None) -> None:
         """Wait until the store has committed what this owner (or all) put so far, or cannot at the moment.
 
-        With keys that it is `about`, waits only if an answer to one of them is among that.  Polls instead of
-        using a thread: none can be started while Python ends.
+        With keys that it is `about`, it does not wait where all of that are answers to other keys.  It polls instead of
+        using a thread, because none can be started while Python ends.
         """
         if self.store is None:
             return
         pause, before = 0.001, set(self.store.writer.unfinished(owner))
-        if before and about is not None and {key for job in before for key in job.keys}.isdisjoint(about):
+        answers = all(job.keys for job in before)  # and no checkpoints, which a run reads as well
+        if about is not None and answers and {key for job in before for key in job.keys}.isdisjoint(about):
             return
         while before and (before := before & set(self.store.writer.unfinished(owner))):
             await asyncio.sleep(pause)

@@ -29,6 +29,7 @@ from cfai_nb._engine.engine import Engine
 from cfai_nb._engine.store import key_index, tables
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
+from cfai_nb._engine.store.codec import Turn
 from cfai_nb._engine.store.key_index import Index, halves, rebuild, split
 from cfai_nb._engine.store.store import Store
 from cfai_nb._engine.store.tables import VERSION
@@ -665,7 +666,7 @@ def test_a_wait_for_the_disk_is_for_what_was_put_before(path: Path) -> None:
 
 
 def test_a_run_waits_for_the_answers_to_its_own_inputs_alone(path: Path) -> None:
-    """Before it looks into the store, a run waits until what is known of its inputs is there, and for nothing else."""
+    """Before it looks into the store, a run waits for answers to its inputs, and for checkpoints, but for no others."""
     store = Store(path)
 
     def waited(*about: bytes) -> bool:
@@ -682,6 +683,8 @@ def test_a_run_waits_for_the_answers_to_its_own_inputs_alone(path: Path) -> None
         assert not waited(key(4), key(5))
         assert waited(key(4), key(2))
         assert waited(key(3))
+        store.add_turn(key(5), b"talk", 0, Turn(asked="", content=b"{}", headers={}, neurons=1.0), [])
+        assert waited(key(5)), "a turn that was paid for would be asked again"
         other.execute("COMMIT")
     store.flush()
     assert not waited(key(2), key(3))
