@@ -15,6 +15,7 @@ from cfai_nb._engine.account.election import Election
 from cfai_nb._engine.account.participant import Participant
 from cfai_nb._engine.store.tables import lock
 from cfai_nb.models import Cost
+from cfai_nb.models.ledger import Budget
 
 KEYS = [bytes([at]) * 16 for at in range(10)]
 
@@ -53,6 +54,11 @@ class Account:
 async def turns(count: int = 20) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def budgets(*processes: Participant) -> list[Budget]:
+    """The budget of the account, as each of these processes has it."""
+    return [each.budget("free", 100.0, "100 Neurons") for each in processes]
 
 
 def in_loop(test):
@@ -132,7 +138,7 @@ async def test_a_lost_process_gives_everything_back():
     await one.inputs.join()
     await account.limiter(one).enter()
     await one.inputs.claim(KEYS[:3], stored=True)
-    budget = [who.budget("free", 100.0, "100 Neurons") for who in (account.leader, one, two)]
+    budget = budgets(account.leader, one, two)
     assert await budget[1].hold(Cost(60.0), "model") == 60.0
     waits = asyncio.ensure_future(budget[2].hold(Cost(60.0), "model"))
     await turns()
@@ -150,7 +156,7 @@ async def test_a_lost_process_gives_everything_back():
 async def test_a_budget_is_of_the_account():
     """Processes spend one budget: what one is billed, another no longer has."""
     account = Account(2)
-    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    one, two = budgets(*account.followers)
     assert await one.hold(Cost(70.0), "model") == 70.0
     one.settle(70.0, 40.0)
     assert await two.hold(Cost(70.0), "model") is None
@@ -162,7 +168,7 @@ async def test_a_budget_is_of_the_account():
 async def test_a_cancelled_wait_for_the_budget_reserves_nothing():
     """Who is stopped while the coordinator lets it wait gives back what it is granted afterwards."""
     account = Account(1)
-    leader, one = (who.budget("free", 100.0, "100 Neurons") for who in (account.leader, *account.followers))
+    leader, one = budgets(account.leader, *account.followers)
     assert await leader.hold(Cost(80.0), "model") == 80.0
     waits = asyncio.ensure_future(one.hold(Cost(50.0), "model"))
     await turns()
@@ -177,7 +183,7 @@ async def test_a_cancelled_wait_for_the_budget_reserves_nothing():
 async def test_the_next_leader_knows_what_is_reserved():
     """Requests in flight keep their reservation under another coordinator, which also learns what was spent."""
     account = Account(2)
-    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    one, two = budgets(*account.followers)
     assert await one.hold(Cost(20.0), "model") == 20.0
     one.settle(20.0, 20.0)
     assert await one.hold(Cost(60.0), "model") == 60.0
@@ -213,13 +219,13 @@ async def test_a_process_that_is_lost_while_it_claims_claims_nothing():
 async def test_what_other_programs_used_reaches_all_processes():
     """The account's meter as one process read it counts for all: the coordinator keeps the largest reading."""
     account = Account(2)
-    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    one, two = budgets(*account.followers)
     one.elsewhere = 50.0
     assert await one.hold(Cost(60.0), "model") is None
     assert await two.hold(Cost(60.0), "model") is None
     assert two.elsewhere == 50.0
     assert await two.hold(Cost(40.0), "model") == 40.0
-    assert account.leader.budget("free", 100.0, "100 Neurons").left == pytest.approx(10.0)
+    assert budgets(account.leader)[0].left == pytest.approx(10.0)
 
 
 @in_loop
