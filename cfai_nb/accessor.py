@@ -45,7 +45,7 @@ from .tasks import (
 
 
 class WidgetMethod:
-    """The widget of this name in ``cf.widgets``, opened on the frame; what is `given` is no option of the method."""
+    """Opens a widget of ``cf.widgets`` on the frame; the method does not take the options that are `given` here."""
 
     def __init__(self, name: str, **given: Any) -> None:
         self._name, self.given = name, given

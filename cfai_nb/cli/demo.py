@@ -137,7 +137,7 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def read_table(path: Path, sep: str | None = None, encoding: str | None = None) -> pd.DataFrame:
-    """Read a file of the user, whose format its ending tells; what is not parquet, Feather or Excel has separators."""
+    """Read a file of the user as its suffix says: parquet, Feather, Excel, or otherwise text with separators."""
     if (suffix := path.suffix.lower()) in _FORMATS:
         reader, options, needs = _FORMATS[suffix]
         try:

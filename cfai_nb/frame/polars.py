@@ -32,7 +32,7 @@ from .arrow import VectorArray, VectorDtype
 from .reading import is_missing
 from .steps import Form
 
-#: Verbs whose result is rows of the frame, and the columns they add.
+#: Verbs that return rows of the frame, and the columns they add.
 _CHOOSING = {"filter": (), "rank": ("score",), "search": ("score", "query"), "dedupe": ()}
 #: Marks of the vectors that were handed out, by space: a column of Polars cannot record where its vectors come from.
 _marks: dict[Space, npt.NDArray[np.uint64]] = {}

@@ -20,7 +20,7 @@ from .reading import Bad, Fetch, is_missing, read, refuse_wrong_kind, texts
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
-#: The template whose prompts are the cells of a Series as they stand.
+#: The template that takes each cell of a Series as the prompt.
 ITSELF = "{value}"
 
 

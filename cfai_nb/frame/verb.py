@@ -40,7 +40,7 @@ class Holder(Protocol):
 class Verb:
     """A method of the accessor in three forms.
 
-    It is a function of a module of the package, whose first parameter is the data, and that yields ``Steps``.
+    It calls a function of this package that takes the data as its first parameter and yields ``Steps``.
     """
 
     def __init__(self, module: str, name: str) -> None:

@@ -67,9 +67,9 @@ class Writer:
     stay in memory until they are written or the writer is closed; beyond ``BACKLOG`` their answers are dropped, but
     never their charges.
 
-    ``check`` is called before each commit, and raises if the file is no longer the one that was opened.  ``enter``
-    writes charges: all that remains of a job if its answers cannot be written.  ``limit`` is how many bytes of answers
-    are kept; beyond that the least recently used ones are evicted.
+    ``check`` is called before each commit; it raises an error if another file has taken the place of the one that was
+    opened.  ``enter`` writes charges, which are kept when the answers of a job cannot be written.  ``limit`` is the
+    number of bytes that answers may take; above it, those used least recently are deleted.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ _DIGITS = 18
 
 
 class Settling(Protocol):
-    """An index or an instance, whose writes show later: :meth:`settle` lets those that are due show."""
+    """An index or an instance. A write becomes visible some time later; :meth:`settle` shows those that are due."""
 
     def settle(self) -> None: ...
 

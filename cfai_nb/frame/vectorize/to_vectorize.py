@@ -225,7 +225,6 @@ class Uploader(Uploading):
     The store keeps a digest of each written vector, by index and id.  The key contains the time the index was created,
     so that an index that is deleted and created again counts as empty; the digest contains the properties the index can
     be filtered by, since a property applies only to vectors written after it.
-
     """
 
     store, unit = "Vectorize index", "vector"
