@@ -258,8 +258,6 @@ class Bridge:
                     failure = self.loop().run_until_complete(_watched(future, stop, tick))
             else:
                 failure = _blocked(future, stop, tick, interrupts)
-            while (rest := interrupts.rest()) > 0:
-                time.sleep(rest)
         return _outcome(job, stop, future, failure)
 
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:

@@ -179,7 +179,10 @@ class InterruptCount:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.ending, self.armed = True, False
+        self.armed = False
+        while not self.awaited and (rest := self.rest()) > 0:
+            time.sleep(rest)
+        self.ending = True
         _interrupts.remove(self)
 
 
