@@ -87,7 +87,7 @@ class PartWatch:
 
 def _note(report: Report, event: Event) -> dict[str, Any]:
     """Return the note of a call: numbers, and at the end its first failures and what a cascade promises."""
-    failures = report.failures.head(_FAILURES) if event.finished and report.failed else pd.DataFrame()
+    failures = report.failures.head(_FAILURES).to_dict("records") if event.finished and report.failed else []
     waiting, spent = event.waiting, event.spent
     return {
         **{name: getattr(event, name) for name in _COUNTS},
@@ -95,7 +95,7 @@ def _note(report: Report, event: Event) -> dict[str, Any]:
         "waiting": None if waiting is None else dataclasses.astuple(waiting),
         "failures": [
             (str(one["row"]), str(one["code"]), str(one["message"])[:_MESSAGE], one["model"])
-            for one in failures.to_dict("records")
+            for one in failures
         ],
         "certificate": None if report.certificate is None else dataclasses.asdict(report.certificate),
     }  # fmt: skip

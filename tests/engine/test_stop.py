@@ -769,7 +769,7 @@ def loop_of(suffix):
 def listen():
     for at in range(100_000):
         for piece in cf.stream(f"Tell me of rivers and of stones, {{at}}.", model="{LLAMA}"):
-            time.sleep(0.05)
+            time.sleep(0.02)
 """
 CELLS = {
     "one call": ("rows.cfai.classify(labels)", {"Stopped"}),
@@ -783,19 +783,21 @@ CELLS = {
         {"CancelledError"},
     ),
 }
+ONE_AT_A_TIME = ("short calls", "from the store", "between the pieces")
 
 
 @pytest.mark.slow
 def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
     """One press ends the cell soon, at most what was in flight is sent afterwards, and the next cell works."""
-    # A place is used again after an answer: the press reaches the kernel sooner than that.
-    with running(rate=None, latency=0.2, terms_accepted=True) as server:
+    with running(rate=None, latency=0.1, terms_accepted=True) as server:
         emulator = server.emulator
         connect_in(kernel, server, tmp_path / "s.sqlite", 400)
         kernel.run(TOOL + "rows[:1].cfai.classify(labels)")
         for name, (code, errors) in CELLS.items():
             until(lambda: emulator.in_flight == 0)
             emulator.clear()
+            # A place is used again after an answer: the press reaches the kernel sooner than that.
+            emulator.latency = 0.1 if name in ONE_AT_A_TIME else 0.5
             cell = kernel.begin(code)
             if name == "from the store":
                 time.sleep(0.5)
@@ -811,6 +813,7 @@ def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
             arrived = emulator.requests
             time.sleep(0.2)
             assert emulator.requests == arrived <= sent + 4, name
+        emulator.latency = 0.0
         kernel.run("result = rows[:3].cfai.classify(labels)")
 
 

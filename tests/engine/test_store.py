@@ -691,6 +691,18 @@ def test_a_run_waits_for_the_answers_to_its_own_inputs_alone(path: Path) -> None
     store.close()
 
 
+def test_the_log_stays_small(path: Path) -> None:
+    """The write-ahead log is moved into the file every 16 MB, so that it does not grow with what a run writes."""
+    store, log = Store(path), path.with_name(path.name + "-wal")
+    vectors = np.random.default_rng(1).random((3_400, 768), dtype=np.float32)  # 10 MB
+    for at in range(10):
+        store.put([key(f"{at} {row}") for row in range(len(vectors))], vectors, [])
+        store.writer.flush()
+        assert log.stat().st_size < 40 * 2**20
+    store.close()
+    assert path.stat().st_size > 100e6
+
+
 def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be committed while another program holds the file is committed when it lets go, once."""
     monkeypatch.setattr(writer_module, "_BUSY", 0.05)
