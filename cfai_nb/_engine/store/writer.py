@@ -33,7 +33,7 @@ _PER_RECORD, _PER_KEY = 80, 40
 #: How much a process writes between two counts of the whole file, as a fraction of the limit.
 _COUNT_AGAIN = 0.02
 HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_RECORD} * count(*) FROM packs"
-#: Bytes of answers after which the write-ahead log is moved into the file.  It takes 40 to 150 ms, and the answers in it
+#: Bytes of answers after which the write-ahead log is moved into the file; it takes 40 to 150 ms, and the answers in it
 #: count as written before.  From so many pages on, a commit does it itself.
 _LOG, _LOG_PAGES = 16 * 2**20, 8_000
 #: Seconds after which turns of an abandoned conversation are removed.
