@@ -157,6 +157,12 @@ class Emulator:
         self.origin = local_model.ORIGIN if self._local else "emulator"
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
+        for name, given, least in (
+            ("latency", latency, 0), ("per_item", per_item, 0), ("slow", slow, 0), ("capacity", capacity, 1),
+            ("neurons_per_day", neurons_per_day, 0), ("usage_lag", usage_lag, 0),
+        ):  # fmt: skip
+            if given is not None and not given >= least:
+                raise ValueError(f"{name}={given!r}: give a number from {least} on")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed, self.quirks), PromptCache()
         self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed, vectorize_limit)

@@ -123,10 +123,16 @@ def test_what_is_in_flight_when_the_day_ends_is_answered(door: Any) -> None:
     assert here.emulator.billed == pytest.approx(4 * 0.006058)
 
 
-@pytest.mark.parametrize("settings", [{"window": "leaky"}, {"rate": "fast"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"window": "leaky"}, {"rate": "fast"}, {"rate": -5}, {"rate": {BGE: 0}}, {"capacity": 0}, {"latency": -0.1},
+        {"neurons_per_day": -1}, {"usage_lag": float("nan")},
+    ],
+)  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
-    """A wrong window or rate is an error of the caller, at once."""
-    with pytest.raises(ValueError, match="must be"):
+    """A wrong window, rate, capacity, time or quota is an error of the caller, at once."""
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}.*(must be|give)"):
         Emulator(**settings)
 
 

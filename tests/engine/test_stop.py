@@ -819,21 +819,20 @@ def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_presses_in_a_kernel_drop_what_is_in_flight(kernel: Kernel, tmp_path: Path) -> None:
-    """A second press drops answers that take long, in a plain cell and in one that awaits; three quick ones as well."""
-    with running(rate=None, latency=30) as server:
+    """A second press drops answers that take long: in a plain cell, an awaiting one, a stream; quick ones as well."""
+    slow, quick = [0.5], [0.02, 0.02]
+    plain, awaiting = "(rows + {0!r}).cfai.classify(labels)", "await (rows + {0!r}).cfai.classify.aio(labels)"
+    stream = f"for piece in cf.stream('Tell me of rivers, {{0}}.', model='{LLAMA}'): pass"
+    with running(rate=None, latency=30, terms_accepted=True) as server:
         emulator = server.emulator
         connect_in(kernel, server, tmp_path / "s.sqlite", 40)
         for at, (code, gaps) in enumerate(
-            [
-                ("(rows + {0!r}).cfai.classify(labels)", [0.5]),
-                ("await (rows + {0!r}).cfai.classify.aio(labels)", [0.5]),
-                ("(rows + {0!r}).cfai.classify(labels)", [0.02, 0.02]),
-                ("await (rows + {0!r}).cfai.classify.aio(labels)", [0.02, 0.02]),
-            ]
+            [(plain, slow), (awaiting, slow), (plain, quick), (awaiting, quick), (stream, slow), (stream, quick)]
         ):
             emulator.clear()
             cell = kernel.begin(code.format(str(at)))
-            until(lambda: emulator.requests >= 4)
+            least = 1 if code == stream else 4
+            until(lambda least=least: emulator.requests >= least)
             kernel.interrupt()
             for gap in gaps:
                 time.sleep(gap)

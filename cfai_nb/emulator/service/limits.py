@@ -74,6 +74,8 @@ class RateLimits:
     def __init__(self, rate: Rate, kind: WindowKind, period: float, clock: Clock, burst: int | None) -> None:
         if isinstance(rate, str) and rate != "catalogue":
             raise ValueError(f"rate must be 'catalogue', None, a number per minute or a mapping, not {rate!r}")
+        if any(each < 1 for each in (rate.values() if isinstance(rate, Mapping) else [rate]) if isinstance(each, int)):
+            raise ValueError(f"rate={rate!r}: give at least one request per minute, or None for no limit")
         self.rate = rate
         self._window = (kind, period, clock, burst)
         self._windows: dict[Hashable, RateWindow] = {}

@@ -205,7 +205,7 @@ def types_of(fields: Fields) -> dict[str, Any]:
         raise ValueError(f"fields={fields!r}: give a list of names, a dict of types or a pydantic model.")
     if isinstance(fields, Sequence):
         pairs = [_parsed(item) for item in fields]
-        check_distinct([name for name, _ in pairs], "fields:")
+        check_distinct([name for name, _ in pairs], "field")
         return dict(pairs)
     if isinstance(fields, Mapping):
         return {name: schema.hashable(schema.named(f"fields: {name}", kind)) for name, kind in fields.items()}
