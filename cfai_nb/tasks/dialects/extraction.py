@@ -165,6 +165,11 @@ def estimate(
         For ``extract({"late": cf.estimate(...)})``: a column of numbers or days; with ``details=True`` also
         ``late__mean``, ``late__median``, ``late__p10``, ``late__p90``, and the probabilities ``late__p_below`` and
         ``late__p_above`` that it is outside the bounds.  A chat model answers with the value alone.
+
+    Examples
+    --------
+    >>> late = cf.estimate("days until the invoice is paid", min=0, max=120, unit="days")
+    >>> df.cfai.extract("text", {"late": late}, details=True)
     """
     return Estimate(instructions=instructions, min=min, max=max, step=step, scale=scale, unit=unit)
 
@@ -192,6 +197,11 @@ def forecast(
     -------
     Estimate
         A column of lists, one entry a step; with ``details=True`` also lists of the figures of ``estimate``.
+
+    Examples
+    --------
+    >>> orders = cf.forecast("orders per day from 20 October on", min=0, max=500, horizon=7, interval="day")
+    >>> df.cfai.extract("text", {"orders": orders})
     """
     return Estimate(
         instructions=instructions, min=min, max=max, step=step, scale=scale, unit=unit, horizon=horizon,
