@@ -176,7 +176,7 @@ def check_distinct(names: Sequence[str], what: str) -> None:
     for name in names:
         _check_text(name, f"every {what}")
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise ValueError(f"{what}s: {', '.join(map(repr, twice))} is given more than once.")
+        raise ValueError(f"{what}s: {', '.join(map(repr, twice))} given more than once.")
 
 
 def _check_text(text: Any, what: str) -> None:
