@@ -59,9 +59,9 @@ def ask(
 
 
 def overhead(url: str, *, rows: int, threads: int) -> dict[str, Any]:
-    """Embed frames in 16 partitions with so many threads, or without Dask (0); seconds of three after a first one.
+    """Embed frames in 16 partitions with so many threads, or without Dask (0): the median of three, after a first one.
 
-    One process measures one of them: the other would pay for the memory that this one leaves behind.
+    One process measures one kind: the next kind would pay for the memory that this one leaves behind.
     """
     import dask.dataframe as dd
     import pandas as pd

@@ -703,6 +703,38 @@ def test_the_log_stays_small(path: Path) -> None:
     assert path.stat().st_size > 100e6
 
 
+def test_a_log_that_cannot_be_moved_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for the file to grow, the answers stay in the log, are found, and no failure is said."""
+    tried: list[str] = []
+
+    class Full:
+        def __init__(self, path: Path) -> None:
+            self._inner = tables.open_file(path)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def execute(self, statement: str, *given: Any) -> Any:
+            if statement == "PRAGMA wal_checkpoint":
+                tried.append(statement)
+                raise sqlite3.OperationalError("database or disk is full")
+            return self._inner.execute(statement, *given)
+
+    monkeypatch.setattr(writer_module, "open_file", Full)
+    store = Store(path)
+    vectors = np.random.default_rng(1).random((3_400, 768), dtype=np.float32)  # 10 MB
+    for at in range(4):
+        store.put([key(f"{at} {row}") for row in range(len(vectors))], vectors, [])
+        store.writer.flush()
+    assert len(tried) >= 2
+    assert store.writer.take_failure() is None
+    assert recall(store, ["3 7"])[0].tolist() == vectors[7].tolist()
+    store.close()
+    again = Store(path)
+    assert recall(again, ["0 5"])[0].tolist() == vectors[5].tolist()
+    again.close()
+
+
 def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be committed while another program holds the file is committed when it lets go, once."""
     monkeypatch.setattr(writer_module, "_BUSY", 0.05)

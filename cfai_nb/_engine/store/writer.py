@@ -326,8 +326,9 @@ class Writer:
         """Maintain the log, the index and the size limit; the next run that ends reports a failure."""
         try:
             if self._logged > _LOG:
-                connection.execute("PRAGMA wal_checkpoint")
-                self._logged = 0
+                with contextlib.suppress(sqlite3.Error):  # the answers stay in the log, and it is tried again
+                    connection.execute("PRAGMA wal_checkpoint")
+                    self._logged = 0
             if self._held < 0:
                 self._begin(connection)
             if self._tail[0] > TAIL_RECORDS or self._tail[1] > TAIL_KEYS:
