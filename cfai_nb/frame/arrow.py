@@ -1,6 +1,6 @@
 """A column of vectors that keeps where they come from, in pandas and in Arrow and parquet files.
 
-Cells come in from ``columns``; ``df.to_parquet(...)`` and everything else that makes Arrow of a frame calls
+Cells come in from ``rows.to_pandas``; ``df.to_parquet(...)`` and everything else that makes Arrow of a frame calls
 ``VectorArray.__arrow_array__``, and reading such a file calls ``VectorDtype.__from_arrow__``.
 
 In the file a column is an Arrow extension type over ``list<float>`` with metadata that hold model, dimensions, form and

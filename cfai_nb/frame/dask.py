@@ -33,10 +33,10 @@ from . import rows as frames
 from .arrow import VectorArray, VectorDtype
 from .cascades.cascade import Cascade
 from .cascades.cascade_parts import TRUTH
-from .columns import without_rows
 from .dask_part import CascadePart, Part, Priced, active, outlined
 from .gold import by_content, columns_in, replaced
 from .polars import when_imported
+from .rows import without_rows
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 

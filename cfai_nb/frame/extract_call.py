@@ -25,8 +25,8 @@ from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows as frame_rows
 from .call import Call, Whole, remember
 from .cascades.cascade_parts import add
-from .columns import without_rows
 from .report import Report
+from .rows import without_rows
 
 if TYPE_CHECKING:
     from .steps import Step
