@@ -149,7 +149,7 @@ class Accessor:
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
     to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
-    answer = Verb("frame.ai_search.passages", "answer")
+    answer = Verb("frame.ai_search", "answer")
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")

@@ -129,7 +129,7 @@ def search(
     if instance is not None and index is not None:
         raise ValueError("index= is for Vectorize and instance= for AI Search: give one of them.")
     if instance is not None:
-        from .ai_search.passages import passages_in
+        from .ai_search import passages_in
 
         return (
             yield from passages_in(

@@ -21,7 +21,7 @@ from ..vector_input import refuse_needless
 from ..vectorize.metadata import Rules, about, ids_of, kinds_of, records_of
 from ..vectorize.resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
 from ..vectorize.stored import service
-from .instance import NEEDLESS, NOT_FOUND, Instance, fields_of
+from . import NEEDLESS, NOT_FOUND, Instance, fields_of
 
 RULES = Rules(
     store="AI Search", most=128 - len(SUFFIX), unit="characters", never=r'[\x00-\x1f\x7f"\\]|^/', properties=5,
