@@ -17,7 +17,7 @@ from .frame.compare import Comparison
 from .frame.files.enrich_report import EnrichPlan, EnrichReport
 from .frame.steps import Plans
 from .frame.tune import Tuned
-from .frame.vectorize.resume import Written
+from .frame.upload import Written
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema

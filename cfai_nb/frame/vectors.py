@@ -141,7 +141,7 @@ def search(
         raise ValueError("mode= is for an instance of AI Search: give instance=, or leave it out.")
     embedding = Embedding(options)
     if index is not None:
-        from .vectorize.stored import found_in  # when it is used: importing the package is quick
+        from .vectorize import found_in  # when it is used: importing the package is quick
 
         return (
             yield from found_in(

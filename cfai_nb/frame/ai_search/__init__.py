@@ -21,8 +21,7 @@ from .. import rows
 from ..call import Call
 from ..steps import Steps, requested
 from ..vector_input import refuse_needless
-from ..vectorize.index import Match
-from ..vectorize.stored import STOPPED, as_filter, rows_found, service
+from ..vectorize import STOPPED, Match, as_filter, rows_found, service
 
 #: Codes for "there is no such instance", "the name is taken", "the key is taken", and "there is no such document".
 NOT_FOUND, _TAKEN, _KEY_TAKEN, _NO_DOCUMENT = 7002, 7022, 7042, 7041

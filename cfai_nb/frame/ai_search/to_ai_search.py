@@ -17,10 +17,21 @@ from ...tasks.dialects.ai_search import OWN, SUFFIX, instance_path
 from .. import rows
 from ..call import warn
 from ..steps import Steps
+from ..upload import (
+    Rules,
+    Uploading,
+    Written,
+    about,
+    beats,
+    ids_of,
+    kinds_of,
+    listed,
+    records_of,
+    seconds_of_wait,
+    uploaded,
+)  # fmt: skip
 from ..vector_input import refuse_needless
-from ..vectorize.metadata import Rules, about, ids_of, kinds_of, records_of
-from ..vectorize.resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
-from ..vectorize.stored import service
+from ..vectorize import service
 from . import NEEDLESS, NOT_FOUND, Instance, fields_of
 
 RULES = Rules(
@@ -109,7 +120,7 @@ def to_ai_search(
         instance, namespace, made, create=create, wait=until, reads=merged.cache is True,
         keeps=merged.cache is not False,
     )  # fmt: skip
-    conclude = yield from carried_out("to_ai_search", writing, here.engine(cache=merged.cache), merged)
+    conclude = yield from uploaded("to_ai_search", writing, here.engine(cache=merged.cache), merged)
 
     def result() -> Written:
         conclude()
@@ -217,18 +228,7 @@ class Documents(Uploading):
                 raise
             entry = await there.create(wanted)
         has = fields_of(entry)
-        for name, kind in wanted.items():
-            if has.get(name, kind) != kind:
-                raise ValueError(
-                    f"filterable: {name!r} holds {kind} and the instance {self.name!r} filters it as {has[name]}: "
-                    "rename the column, or convert it."
-                )
-        if wanted.keys() - has.keys():
-            if len(has.keys() | wanted.keys()) > RULES.properties:
-                raise ValueError(
-                    f"filterable: an instance can be filtered by {RULES.properties} properties; {self.name!r} has "
-                    f"{', '.join(has)} already."
-                )
+        if self.new_properties(wanted, has, RULES):
             await there.set_fields({**has, **wanted})
         return entry
 

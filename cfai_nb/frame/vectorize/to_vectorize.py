@@ -2,7 +2,7 @@
 
 The verb makes an ``Upload`` of the frame: ids, vectors and metadata, checked.  An ``Uploader`` sends what the index
 does not have yet, as NDJSON; a call that was interrupted continues where it stopped.  Vectors are turned into text a
-few at a time, so that memory holds no more than the next request needs.  ``resume`` has what every upload has.
+few at a time, so that memory holds no more than the next request needs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,21 @@ from ...vectors.matrix import checked
 from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..steps import Steps
+from ..upload import (
+    VECTORIZE,
+    Uploading,
+    Written,
+    about,
+    beats,
+    ids_of,
+    kinds_of,
+    listed,
+    records_of,
+    seconds_of_wait,
+    uploaded,
+)  # fmt: skip
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
-from .index import MAX_VECTORS, NOT_FOUND, Index, decimals, space_of
-from .metadata import PROPERTIES, about, ids_of, kinds_of, records_of
-from .resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
-from .stored import check, service
+from . import MAX_VECTORS, NOT_FOUND, Index, check, decimals, service, space_of
 
 #: Vectors and bytes a call takes, and dimensions of an index.
 CALL_VECTORS, CALL_BYTES, DIMENSIONS = 5_000, 100_000_000, 1_536
@@ -130,7 +140,7 @@ def to_vectorize(
         wait=until,
     )  # fmt: skip
     writing = Uploader(index, upload, reads=merged.cache is True, keeps=merged.cache is not False)
-    conclude = yield from carried_out("to_vectorize", writing, here.engine(cache=merged.cache), merged)
+    conclude = yield from uploaded("to_vectorize", writing, here.engine(cache=merged.cache), merged)
 
     def result() -> Written:
         conclude()
@@ -300,19 +310,7 @@ class Uploader(Uploading):
     async def _filterable(self, job: RequestJob[None], index: Index) -> list[str]:
         """Return the properties the index can be filtered by, once all wanted ones are among them."""
         wanted, there = self.upload.properties, await index.properties()
-        for name, kind in wanted.items():
-            if there.get(name, kind) != kind:
-                raise ValueError(
-                    f"filterable: {name!r} holds {kind} and the index {self.name!r} filters it as {there[name]}: "
-                    "rename the column, or convert it."
-                )
-        new = {name: kind for name, kind in wanted.items() if name not in there}
-        if len(there) + len(new) > PROPERTIES:
-            raise ValueError(
-                f"filterable: an index can be filtered by {PROPERTIES} properties; {self.name!r} has "
-                f"{', '.join(there)} already."
-            )
-        for name, kind in new.items():
+        for name, kind in self.new_properties(wanted, there, VECTORIZE).items():
             await index.index_property(name, kind)
         # A metadata index never finds vectors that were written before it existed.
         async for _ in beats(job, 60.0):
