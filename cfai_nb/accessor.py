@@ -178,7 +178,7 @@ class Accessor:
 
 
 #: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
-enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
+enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 @takes_options()

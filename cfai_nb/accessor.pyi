@@ -14,7 +14,7 @@ from .frame.call import Call
 from .frame.cascades.cascade import Cascade
 from .frame.cascades.cascade_plan import CascadePlan
 from .frame.compare import Comparison
-from .frame.files.enrich_report import EnrichPlan, EnrichReport
+from .frame.enrich.enrich_report import EnrichPlan, EnrichReport
 from .frame.steps import Plans
 from .frame.tune import Tuned
 from .frame.upload import Written

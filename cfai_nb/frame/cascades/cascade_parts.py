@@ -2,7 +2,7 @@
 
 A cell of ``classify``, ``check``, ``sentiment``, ``ask`` (without scales) and ``moderate`` is taken apart into answers
 that are equal or not, which is what a cascade compares and learns.  ``cascade`` puts the parts together for a frame,
-and ``files.enrich_cascade`` for files.
+and ``enrich.enrich_cascade`` for files.
 """
 
 from __future__ import annotations
