@@ -11,8 +11,7 @@ import pandas as pd
 from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
-from .frame.cascades.cascade import Cascade
-from .frame.cascades.cascade_plan import CascadePlan
+from .frame.cascades import Cascade, CascadePlan
 from .frame.compare import Comparison
 from .frame.enrich.enrich_report import EnrichPlan, EnrichReport
 from .frame.steps import Plans

@@ -87,7 +87,7 @@ _BASE = {
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.steps", "Plans"), (".models", "Model"),
     (".frame.enrich.enrich_report", "EnrichPlan"), (".frame.enrich.enrich_report", "EnrichReport"),
-    (".frame.call", "Call"), (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
+    (".frame.call", "Call"), (".frame.cascades", "Cascade"), (".frame.cascades", "CascadePlan"),
 }  # fmt: skip
 
 

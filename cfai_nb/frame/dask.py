@@ -31,8 +31,7 @@ from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
-from .cascades.cascade import Cascade
-from .cascades.cascade_parts import TRUTH
+from .cascades import TRUTH, Cascade
 from .dask_part import CascadePart, Part, Priced, active, outlined
 from .gold import by_content, columns_in, replaced
 from .polars import when_imported

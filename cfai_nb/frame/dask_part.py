@@ -27,9 +27,9 @@ from ..models import price
 from ..models.ledger import Budget
 from . import rows as frames_of
 from .call import Call, warn
-from .cascades.cascade import Cascade, CascadeCall
-from .cascades.cascade_parts import whole
-from .cascades.cascade_plan import CascadePlan
+from .cascades import Cascade, CascadePlan
+from .cascades.cascade_call import CascadeCall
+from .cascades.cascade_rows import whole
 from .steps import advance
 from .verb import TaskVerb
 

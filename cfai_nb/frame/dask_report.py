@@ -22,7 +22,7 @@ from ..html.markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
 from .call import remember
-from .cascades.cascade_plan import Certificate
+from .cascades import Certificate
 from .progress import Display, listener
 from .report import Report, ReportOfCalls, spent_words
 

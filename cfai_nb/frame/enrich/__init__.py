@@ -26,7 +26,7 @@ from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..arrow import as_pandas
 from ..call import Call, remember, warn
-from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..cascades import EMBEDDINGS, Cascade
 from ..extract_call import ExtractCall
 from ..gold import columns_in
 from ..progress import Display, listener, working

@@ -27,10 +27,22 @@ from ...quality.certificate import accuracy_steps
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
-from ..cascades.cascade import EMBEDDINGS, Cascade, cheap_of
-from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, costs_of, parts_of, sureness, whole
-from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population, hopeless, known_answers, known_cell, known_inputs
+from ..cascades import EMBEDDINGS, Cascade, Certificate, dollars, parts_of, sureness
+from ..cascades.cascade_call import cheap_of
+from ..cascades.cascade_rows import (
+    Answers,
+    Distinct,
+    Lessons,
+    PartCall,
+    Population,
+    Rows,
+    costs_of,
+    hopeless,
+    known_answers,
+    known_cell,
+    known_inputs,
+    whole,
+)  # fmt: skip
 from ..gold import Gold, by_content, replaced
 from ..report import Report
 

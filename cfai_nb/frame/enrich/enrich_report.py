@@ -22,7 +22,7 @@ from ...errors import CfaiError, RowsFailed, Stopped, StoreError
 from ...html.markup import counted
 from ...models import Cost
 from ...models.ledger import money
-from ..cascades.cascade_plan import Certificate
+from ..cascades import Certificate
 from ..progress import silent
 from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
 
