@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..._engine.plan import Estimate, Plan
-from ...errors import ModelError
+from ...errors import ModelError, takes_options
 from ...html.markup import counted
 from ...models import Cost, Model
 from ...models.ledger import money
@@ -94,6 +94,10 @@ class Cascade:
         """The cheap model; None where embeddings are alone."""
         given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
         return next((each for each in given if each != EMBEDDINGS), None)
+
+
+# An unknown option is refused with those that there are, as by every entry.
+Cascade.__init__ = takes_options()(Cascade.__init__)  # type: ignore[method-assign]
 
 
 def share(value: Any, name: str) -> float:
