@@ -159,7 +159,8 @@ class DaskVerb:
         cascade = isinstance(part, CascadePart)
         verb = f"{self.__name__} with a cascade" if cascade else self.__name__
         asked, partitions = None if cascade else len(part.asked), self._data.npartitions
-        DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report = DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report.budget = call.options.budget
 
     @property
     def _chooses(self) -> bool:

@@ -28,6 +28,7 @@ from .report import Report, ReportOfCalls, spent_words
 
 if TYPE_CHECKING:
     from ..errors import CfaiError
+    from ..models.ledger import Budget
 
 #: Seconds between two notes of a part; and without any part under way, until the computation counts as over.
 EVERY, IDLE = 0.5, 3.0
@@ -131,7 +132,7 @@ class DaskReport(ReportOfCalls):
 
     `call` is what all parts have in common, and `calls` how many calls the part of a partition makes.  None: one part
     makes the calls of a cascade for all partitions, each about fewer rows than the one before.  The session of this
-    name keeps the ledger.
+    name keeps the ledger.  ``budget`` is that of all parts: pickled ones find it while the report is kept.
     """
 
     _elsewhere = "The answers of a call on a Dask frame are in what its .compute() returned."
@@ -145,6 +146,7 @@ class DaskReport(ReportOfCalls):
         self._session, self._progress, self._display = session, progress, display
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
+        self.budget: Budget | None = None
         self._computed = False
         self._clear()
         _reports[call] = self
