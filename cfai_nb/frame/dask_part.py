@@ -333,7 +333,7 @@ class SharedLimit:
 
 def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
-    from .._engine.account.participant import SharedBudget
+    from .._engine.account import SharedBudget
 
     name = next((name for name, one in _budgets.items() if one is budget), "")
     if not name:

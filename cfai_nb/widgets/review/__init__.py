@@ -17,11 +17,11 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from ... import session
+from ... import html, session
 from ...errors import CfaiError, takes_options
 from ...frame import rows
 from ...frame.review import ReviewState
-from ...html import markup, saved_page
+from ...html import markup
 from ...media import Parts, text_of
 from ...quality import Estimate
 from ...vectors.vector import stand_in_of
@@ -230,7 +230,7 @@ class Review:
         renderer = Renderer(sound=LIVE_SOUND, zooms=True)
         caption = markup.badge(self._mark) + markup.soft(self._words())
         places = range(len(frame))
-        return saved_page.save(
+        return html.save(
             path, title, table.table([shown, *further], places, frame.index, caption=caption, renderer=renderer)
         )
 
