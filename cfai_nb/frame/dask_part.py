@@ -22,16 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._engine.account import SharedBudget
 from .._engine.run_options import NAMES
 from .._engine.stopping import Stop
 from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
 from ..models import price
 from ..models.ledger import Budget
+from ..session.session import named, use
 from . import rows as frames_of
 from .call import Call, warn
 from .cascades import Cascade, CascadePlan
 from .cascades.cascade_call import CascadeCall
 from .cascades.cascade_rows import whole
+from .dask_report import PartWatch, report_of, take
 from .steps import advance
 from .verb import TaskVerb
 
@@ -141,8 +144,6 @@ class Part:
         if link is not None:
             link.note(self.session, self.call, attempt, state, **facts)
             return
-        from .dask_report import take
-
         take(self.call, attempt, state, **facts)
 
     def _within(self, do: Any, frame: Any) -> Any:
@@ -158,8 +159,6 @@ class Part:
             stop.end()
 
     def _session(self, link: Any) -> Session:
-        from ..session.session import named
-
         if link is not None:
             held: Session = link.session(self.session)
             return held
@@ -172,8 +171,6 @@ class Part:
 
     def _steps(self, session: Session, frame: Any) -> Any:
         """Return the steps of the verb on a partition."""
-        from ..session.session import use
-
         use(session)
         return getattr(frame.cfai, self.verb)._steps(*self.args, **self.options, progress=False)
 
@@ -217,8 +214,6 @@ class Part:
 
     def _waited(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
         """Carry out a call within the budget of all parts, and return its answers."""
-        from .dask_report import PartWatch, report_of
-
         call.options = dataclasses.replace(call.options, budget=self._budget(session))
         if link is not None:
             call.say = _say_to_client
@@ -289,8 +284,6 @@ class CascadePart(Part):
         return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result
 
     def _made(self, session: Session, frame: Any, link: Any, attempt: str) -> tuple[bytes, Any]:
-        from .dask_report import PartWatch, report_of
-
         def send(note: Mapping[str, Any]) -> None:  # its calls have noted what they spent
             self._note(link, attempt, "runs", at=next(numbers), note={**note, **_SPENT_BEFORE})
 
@@ -333,8 +326,6 @@ class SharedLimit:
 
 def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
-    from .._engine.account import SharedBudget
-
     name = next((name for name, one in _budgets.items() if one is budget), "")
     if not name:
         free = isinstance(budget, SharedBudget)

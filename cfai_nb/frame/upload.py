@@ -384,18 +384,14 @@ class Uploading(ABC):
             engine.store.put(list(keys), list(records), owner=self.id)
             await engine.written(self.id)
 
-    def written(self, missing: int, origin: str) -> Written:
-        """Return what was done."""
-        return Written(
-            name=self.name, store=self.store, unit=self.unit, sent=self.sent, skipped=self.skipped, missing=missing,
-            mutations=tuple(self.mutations), failed=dict(self.failed), visible=self.visible, origin=origin,
-        )  # fmt: skip
-
 
 def uploaded(
-    verb: str, writing: Uploading, engine: Engine, options: RunOptions
-) -> Generator[Step, Any, Callable[[], None]]:
-    """Yield the step that does an upload; return what raises or warns about its end."""
+    verb: str, writing: Uploading, engine: Engine, options: RunOptions, missing: int
+) -> Generator[Step, Any, Callable[[], Written]]:
+    """Yield the step that does an upload; return what says what was done, or raises or warns about its end.
+
+    `missing` counts the rows without anything to send.
+    """
 
     def stopped() -> str:
         kept = writing.keeps and engine.store is not None and engine.store.writer.trouble(writing.id) is None
@@ -409,13 +405,18 @@ def uploaded(
     writing.tell = step.tell
     yield step
 
-    def conclude() -> None:
+    def result() -> Written:
         failure = engine.store.writer.take_failure(writing.id) if engine.store is not None else None
         if failure is not None:
             warn(f"The {writing.unit}s are written, and it could not be kept that they are: {failure}")
         step.refuse_stopped()
+        return Written(
+            name=writing.name, store=writing.store, unit=writing.unit, sent=writing.sent, skipped=writing.skipped,
+            missing=missing, mutations=tuple(writing.mutations), failed=dict(writing.failed), visible=writing.visible,
+            origin=engine.origin,
+        )  # fmt: skip
 
-    return conclude
+    return result
 
 
 def listed(columns: Any) -> list[Any]:

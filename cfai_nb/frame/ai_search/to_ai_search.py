@@ -120,17 +120,18 @@ def to_ai_search(
         instance, namespace, made, create=create, wait=until, reads=merged.cache is True,
         keeps=merged.cache is not False,
     )  # fmt: skip
-    conclude = yield from uploaded("to_ai_search", writing, here.engine(cache=merged.cache), merged)
+    engine, missing = here.engine(cache=merged.cache), len(data) - len(made.ids)
+    done = yield from uploaded("to_ai_search", writing, engine, merged, missing)
 
     def result() -> Written:
-        conclude()
-        if writing.failed:
-            name, why = next(iter(writing.failed.items()))
+        written = done()
+        if written.failed:
+            name, why = next(iter(written.failed.items()))
             warn(
-                f"AI Search could not index {len(writing.failed):,} documents, such as {name!r}: {why}. They are in "
+                f"AI Search could not index {len(written.failed):,} documents, such as {name!r}: {why}. They are in "
                 "failed; the same call sends them again."
             )
-        return writing.written(len(data) - len(made.ids), here.origin)
+        return written
 
     return result
 

@@ -230,11 +230,7 @@ class CascadeCall:
             return
         call = self._call(self.task, self.model, some)
         self.calls.append(call)
-        call.look()
-        try:
-            yield call
-        finally:  # what came before Stop, too
-            self.answers.take(some, call)
+        yield from call.asked(some, self.answers)
         self.answers.settled[some] = True
 
     def _guess(self, some: Rows) -> Generator[Step, Any, None]:
@@ -243,9 +239,7 @@ class CascadeCall:
             return
         call = self._call(self.cheap_task, self.cheap, some)
         self.calls.append(call)
-        call.look()
-        yield call
-        self.answers.guess(some, call.cells(), self.cheap.name, call.stored)
+        yield from call.guessed(some, self.answers)
 
     # -- embeddings ----------------------------------------------------------------------------------------------
 

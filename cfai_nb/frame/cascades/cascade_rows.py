@@ -13,7 +13,7 @@ import copy
 import functools
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -220,6 +220,20 @@ class PartCall(Call):
         """Look which rows the store can answer."""
         plan = self.plan()
         self.stored = np.append(plan.stored, False)[plan.where]
+
+    def asked(self, some: Rows, answers: Answers) -> Generator[Call, Any, None]:
+        """Ask the strong model about these rows, and take what it answers, before Stop too."""
+        self.look()
+        try:
+            yield self
+        finally:
+            answers.take(some, self)
+
+    def guessed(self, some: Rows, answers: Answers) -> Generator[Call, Any, None]:
+        """Ask the cheap model about these rows, and take what it answers."""
+        self.look()
+        yield self
+        answers.guess(some, self.cells(), self.model.name, self.stored)
 
     def cells(self) -> list[Any]:
         """Return the cell of each row; None where there is none."""

@@ -289,10 +289,8 @@ class FilesCascade:
             some = np.setdiff1d(some, some[there[sure]])
         if self.cheap is not None and len(some):
             part = self._call(self.cheap_task, self.cheap, frame.iloc[at[some]], report)
-            part.look()
-            yield part
+            yield from part.guessed(some, answers)
             calls.append(part)
-            answers.guess(some, part.cells(), self.cheap.name, part.stored)
             report.settle()
         return calls
 
@@ -303,9 +301,7 @@ class FilesCascade:
         if not len(some):
             return []
         call = self._call(self.task, self.strong, frame.iloc[at[some]], report)
-        call.look()
-        yield call
-        answers.take(some, call)
+        yield from call.asked(some, answers)
         report.settle()
         return [call]
 

@@ -140,13 +140,8 @@ def to_vectorize(
         wait=until,
     )  # fmt: skip
     writing = Uploader(index, upload, reads=merged.cache is True, keeps=merged.cache is not False)
-    conclude = yield from uploaded("to_vectorize", writing, here.engine(cache=merged.cache), merged)
-
-    def result() -> Written:
-        conclude()
-        return writing.written(len(data) - len(kept), here.origin)
-
-    return result
+    engine, missing = here.engine(cache=merged.cache), len(data) - len(kept)
+    return (yield from uploaded("to_vectorize", writing, engine, merged, missing))
 
 
 def _space(vectors: VectorColumn, here: Session) -> Space | None:
