@@ -315,12 +315,12 @@ class DaskReport(ReportOfCalls):
         ahead = (rows - done) / (done - total["stored"]) if done > total["stored"] else None
         if self._calls is None and not self._ended:  # how many rows the next calls are about is not known
             ahead = None
-        projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
+        projected = Cost(None) if ahead is None else spent * (1 + ahead)
         return Event(
             verb=self._verb, model=", ".join(dict.fromkeys(note["model"] for note in notes)),
             origin=next((note["origin"] for note in notes), ""), rows=rows, **total,
             in_flight=sum(note["in_flight"] for (part, _), note in live.items() if states[part] == "runs"),
-            requests=sum(note["requests"] for note in notes), spent=spent, projected=Cost(projected, False),
+            requests=sum(note["requests"] for note in notes), spent=spent, projected=projected,
             saved_neurons=sum(note["saved_neurons"] for note in notes),
             unknown_saved=sum(note["unknown_saved"] for note in notes), seconds=seconds,
             left=None if ahead is None else seconds * ahead, finished=bool(self._ended), stopped=False,

@@ -170,18 +170,30 @@ def plain(cell: Any) -> Any:
     )
 
 
-def records_of(
-    data: rows.Frame, columns: Sequence[Any], kept: Sequence[int], rules: Rules = VECTORIZE
-) -> list[dict[str, Any]]:
-    """Return the metadata of each of these rows, without missing cells.
+def listed(columns: Any) -> list[Any]:
+    """Return columns that are given as a list or as one name."""
+    return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+
+
+def metadata_of(
+    data: rows.Frame, metadata: Any, filterable: Any, kept: Sequence[int], rules: Rules = VECTORIZE
+) -> tuple[list[bytes | None], dict[str, str]]:
+    """Return these columns of these rows as JSON, None for a row without any, and the types of those to filter by.
 
     Raises
     ------
     ColumnError
         There is no such column, or the store does not accept its name.
     ValueError
-        Metadata cannot hold a cell.
+        Metadata cannot hold a cell, or a row has too much; or a column cannot be filtered by.
     """
+    by = listed(filterable)
+    records = _records(data, list(dict.fromkeys([*listed(metadata), *by])), kept, rules)
+    return _json(records, data, kept, rules), kinds_of(records, [rules.key(column) for column in by], rules)
+
+
+def _records(data: rows.Frame, columns: Sequence[Any], kept: Sequence[int], rules: Rules) -> list[dict[str, Any]]:
+    """Return the metadata of each of these rows, without missing cells."""
     frame, names = rows.as_frame(data), dict[str, Any]()
     records: list[dict[str, Any]] = [{} for _ in kept]
     for column in columns:
@@ -199,16 +211,8 @@ def records_of(
     return records
 
 
-def about(
-    records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int], rules: Rules = VECTORIZE
-) -> list[bytes | None]:
-    """Return metadata as JSON, None for a row without any.
-
-    Raises
-    ------
-    ValueError
-        A row has more than 10 KiB of it.
-    """
+def _json(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int], rules: Rules) -> list[bytes | None]:
+    """Return metadata as JSON, None for a row without any; refuses a row with more than 10 KiB of it."""
     made = [pydantic_core.to_json(record) if record else None for record in records]
     large = [at for at, one in enumerate(made) if one is not None and len(one) > _METADATA_BYTES]
     if large:
@@ -417,11 +421,6 @@ def uploaded(
         )  # fmt: skip
 
     return result
-
-
-def listed(columns: Any) -> list[Any]:
-    """Return columns that are given as a list or as one name."""
-    return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
 def seconds_of_wait(wait: bool | float) -> float | None:

@@ -17,19 +17,7 @@ from ...tasks.dialects.ai_search import OWN, SUFFIX, instance_path
 from .. import rows
 from ..call import warn
 from ..steps import Steps
-from ..upload import (
-    Rules,
-    Uploading,
-    Written,
-    about,
-    beats,
-    ids_of,
-    kinds_of,
-    listed,
-    records_of,
-    seconds_of_wait,
-    uploaded,
-)  # fmt: skip
+from ..upload import Rules, Uploading, Written, beats, ids_of, listed, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import refuse_needless
 from ..vectorize import service
 from . import NEEDLESS, NOT_FOUND, Instance, fields_of
@@ -115,7 +103,7 @@ def to_ai_search(
     merged = here.options({name: value for name, value in options.items() if name != "model"})
     if merged.cache == "only":
         raise ValueError('cache="only" sends nothing, and to_ai_search does nothing else.')
-    made = _documents(data, on, id, listed(metadata), listed(filterable))
+    made = _documents(data, on, id, metadata, listed(filterable))
     writing = Documents(
         instance, namespace, made, create=create, wait=until, reads=merged.cache is True,
         keeps=merged.cache is not False,
@@ -146,7 +134,7 @@ class _Made:
     fields: Mapping[str, str]
 
 
-def _documents(data: rows.Frame, on: Any, id: Any, metadata: Sequence[Any], filterable: Sequence[Any]) -> _Made:
+def _documents(data: rows.Frame, on: Any, id: Any, metadata: Any, filterable: Sequence[Any]) -> _Made:
     """Read and check the documents of a frame."""
     read = rows.rows_of(data, on, template=False)
     for at, why in read.bad.items():
@@ -161,12 +149,11 @@ def _documents(data: rows.Frame, on: Any, id: Any, metadata: Sequence[Any], filt
                 f"row {data.index[at]!r}: its text has {size:,} bytes, and AI Search takes {DOCUMENT:,} a document: "
                 "split it into several rows."
             )
-    records = records_of(data, list(dict.fromkeys([*metadata, *filterable])), kept, RULES)
+    described, kinds = metadata_of(data, metadata, filterable, kept, RULES)
     by = {RULES.key(column): column for column in filterable}
-    kinds = kinds_of(records, list(by), RULES)
     frame = rows.as_frame(data)
     fields = {key: "datetime" if _dates(rows.column(frame, by[key])) else _KINDS[kind] for key, kind in kinds.items()}
-    return _Made(ids_of(data, id, kept, RULES), texts, about(records, data, kept, RULES), fields)
+    return _Made(ids_of(data, id, kept, RULES), texts, described, fields)
 
 
 def _dates(column: pd.Series[Any]) -> bool:

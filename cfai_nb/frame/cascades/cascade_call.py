@@ -138,15 +138,11 @@ class CascadeCall:
     def reason(self) -> str:
         """Why it does not pay; at first as far as that can be seen before anything is sent."""
         rows = self.rows
-        if not len(rows.open) or rows.too_few:
-            return rows.too_few if len(rows.open) else ""
         alone = rows.price(self.task, self.model, np.arange(len(rows)))
         least = rows.price(self.task, self.model, np.append(rows.taught, rows.checked))
         if self.cheap is not None and not self.cascade.learns:
             least = least + rows.price(self.cheap_task, self.cheap, rows.open)
-        if alone.neurons and least.neurons is not None and least.neurons >= alone.neurons:
-            return f"it costs at least as much as {self.model.name} alone"
-        return ""
+        return rows.idle(self.model.name, least, alone)
 
     def plan(self) -> CascadePlan:
         """Price it as a range."""
@@ -166,12 +162,11 @@ class CascadeCall:
         if self.reason:
             return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
-        part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
         # What embeddings leave to the cheap model may be nothing.
         certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
         return CascadePlan(
             cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
-            sum(certain, sent), sum(each.values(), sent + part), most,
+            sum(certain, sent), sum(each.values(), sent + more * (1 - saved)), most,
         )  # fmt: skip
 
     # -- the calls -----------------------------------------------------------------------------------------------
@@ -358,4 +353,4 @@ class CascadeCall:
         cost, count = costs_of(bought), sum(len(call.rows.inputs) for call in bought)
         if not count or cost.neurons is None:
             return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
-        return Cost(cost.neurons * len(self.rows) / count)
+        return cost * (len(self.rows) / count)

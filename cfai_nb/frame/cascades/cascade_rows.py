@@ -124,6 +124,14 @@ class Population:
             return f"{rows} to find enough of those that are kept"
         return ""
 
+    def idle(self, strong: str, least: Cost, alone: Cost) -> str:
+        """Say why it does not pay, given the least cost and that of the strong model alone; empty if it may pay."""
+        if not len(self.open) or self.too_few:
+            return self.too_few if len(self.open) else ""
+        if alone.neurons and least.neurons is not None and least.neurons >= alone.neurons:
+            return f"it costs at least as much as {strong} alone"
+        return ""
+
     def expected(self) -> float:
         """Return the share of the rows beyond the checked ones that is saved if about nine of ten answers are right."""
         from ...quality import cascade

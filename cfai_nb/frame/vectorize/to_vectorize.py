@@ -25,19 +25,7 @@ from ...vectors.matrix import checked
 from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..steps import Steps
-from ..upload import (
-    VECTORIZE,
-    Uploading,
-    Written,
-    about,
-    beats,
-    ids_of,
-    kinds_of,
-    listed,
-    records_of,
-    seconds_of_wait,
-    uploaded,
-)  # fmt: skip
+from ..upload import VECTORIZE, Uploading, Written, beats, ids_of, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
 from . import MAX_VECTORS, NOT_FOUND, Index, check, decimals, service, space_of
 
@@ -131,12 +119,11 @@ def to_vectorize(
     if len(kept) > MAX_VECTORS:
         most = f"an index holds at most {MAX_VECTORS:,}"
         raise ValueError(f"{len(kept):,} vectors: {most}. Write parts of the rows to several indexes.")
-    by = listed(filterable)
-    records = records_of(data, list(dict.fromkeys([*listed(metadata), *by])), kept)
+    described, properties = metadata_of(data, metadata, filterable, kept)
     upload = Upload(
-        ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
+        ids=ids_of(data, id, kept), vectors=gathered, metadata=described,
         namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
-        properties=kinds_of(records, [str(key) for key in by]), space=_space(gathered, here),
+        properties=properties, space=_space(gathered, here),
         wait=until,
     )  # fmt: skip
     writing = Uploader(index, upload, reads=merged.cache is True, keeps=merged.cache is not False)
