@@ -1,6 +1,6 @@
 """Families: one file per dialect or kind of model, with its schemas, its check and its answer.
 
-A new family is a file and a line here. ``service`` and ``server`` use the table.
+A new family is a file and a line here. ``service`` and the emulator's front door use the table.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _PAGE = b"""<!DOCTYPE html>
 """
 
 
-#: The key under which ``server`` puts the transport into the ASGI scope, so that a fault can drop the connection.
+#: The key under which a port puts the transport into the ASGI scope, so that a fault can drop the connection.
 TRANSPORT = "cfai_nb.transport"
 
 
