@@ -22,16 +22,15 @@ from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
 from .search_namespaces import AiSearch
 from .service import model_listing
-from .service.ai_gateway import Gateways
+from .service.ai_gateway import GatewayHost, Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
-from .service.gateway_host import Endpoint, GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import Handler, account_of, parse
+from .service.request_body import INFERENCE_ROUTES, Endpoint, Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
+from .service.routing import Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize
 
@@ -198,7 +197,7 @@ class Emulator:
         stores = self._vectorize.routes(), self._ai_search.routes()
         tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
         handlers: dict[str, Endpoint] = {
-            **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
+            **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_ROUTES},
             **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
         refuse_call = self._envelopes.gateway_error

@@ -20,6 +20,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
 from ..families.document_conversion import MODEL as DOCUMENTS
@@ -27,10 +28,20 @@ from ..families.family import Family, ModelRequest
 from ..json_schema import Schema
 from ..model_catalogue import Model
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 #: A function that returns the result of a request: a value, a ``Page`` or a whole response.
 Handler = Callable[[Request], Awaitable[Any]]
 #: Path below the account -> method -> handler.
 Routes = Mapping[str, Mapping[str, Handler]]
+
+#: The addresses after ``/ai`` where a model is called -> the route by which a family knows them.
+INFERENCE_ROUTES = {
+    **dict.fromkeys(("/run/{model:path}", "/run", "/tomarkdown"), "run"),
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
 
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.

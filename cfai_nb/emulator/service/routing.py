@@ -97,17 +97,6 @@ class Licences:
             raise refuse(5016)
 
 
-_MODEL = "/run/{model:path}"
-_ROUTES = {
-    "/v1/chat/completions": "chat",
-    "/v1/embeddings": "embeddings",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-}
-
-#: The addresses after ``/ai`` where a model is called.
-INFERENCE_PATHS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
-
 _NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
 _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 #: Route -> the family that answers for a third-party model there.
@@ -176,7 +165,7 @@ class Routing:
             model, family = _served(request.path_params["model"], "run")
             call.name = model.id
             return await request_body.read(request, model, family), family
-        body, route = request_body.parse(raw), _ROUTES.get(call.path, "run")
+        body, route = request_body.parse(raw), request_body.INFERENCE_ROUTES.get(call.path, "run")
         model, family = await self._model_of(request, call, request_body.model_name(body), route)
         call.name = model.id
         if call.path == "/run":
