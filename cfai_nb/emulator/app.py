@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
 from .search_namespaces import AiSearch
-from .service import model_listing
+from .service import Auth, CallState, Licences, Routing, model_listing, short_path
 from .service.ai_gateway import GatewayHost, Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
@@ -30,7 +30,6 @@ from .service.model_listing import LoraAdapters
 from .service.request_body import INFERENCE_ROUTES, Endpoint, Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .service.routing import Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize
 

@@ -1,6 +1,6 @@
 """A family of models, its requests, and its results: JSON, bytes or events.
 
-``routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and calls its check; ``app`` calls its answer and
+``service`` makes a :class:`ModelRequest`, finds the :class:`Family` and calls its check; ``app`` calls its answer and
 sends the :class:`ModelResult`. The check gets the schema as an argument, so that no family needs the table of families.
 """
 

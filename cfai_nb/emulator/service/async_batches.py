@@ -1,6 +1,6 @@
 """Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
 
-``routing`` replaces the model's family by the one that :meth:`AsyncBatches.family` returns. A batch is processed once
+``service`` replaces the model's family by the one that :meth:`AsyncBatches.family` returns. A batch is processed once
 it is due, request by request, each with the check and answer of the model's family.
 """
 

@@ -1,6 +1,6 @@
 """The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
 
-``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`. ``routing`` checks whether an adapter that a call names
+``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`. ``service`` checks whether an adapter that a call names
 has its files. The effect of an adapter is not emulated. An adapter that was not created here passes, since the service
 has public ones with names that are not listed here.
 """

@@ -1,6 +1,6 @@
 """Requests: their bodies (JSON, raw bytes or multipart), read into one :class:`ModelRequest`, and their handlers.
 
-``routing`` calls :func:`read`; the other addresses use the functions that read JSON, parts, an account or numbers of a
+``service`` calls :func:`read`; the other addresses use the functions that read JSON, parts, an account or numbers of a
 query, and :func:`handler_for`. The service checks one JSON object against a model's schema, whatever the form of the
 body, so the fields of a multipart form and the query beside raw bytes, which arrive as text, are converted to the
 numbers and flags that the schema declares.
