@@ -40,7 +40,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
-from .families import FAMILIES
+from .service.model_listing import FAMILIES
 from .service.request_log import LoggedRequest, RequestLog
 from .service.responses import TRANSPORT, Dropped
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .error_codes import refuse
-from .families import family
+from .families import DONE, event
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
 from .service.request_body import File, Handler, Routes, account_of, handler_for, json_object, parts, whole_numbers
@@ -229,11 +229,11 @@ class AiSearch:
             text = f"{MARK} {sentences[lexical.closest(query, sentences)]}"
         about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
-            frames = [family.event(chunks, "chunks")]
+            frames = [event(chunks, "chunks")]
             for piece in split_tokens(text):
                 choice = {"index": 0, "delta": {"content": piece}}
-                frames.append(family.event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
-            return Response(b"".join([*frames, family.DONE]), media_type="text/event-stream")
+                frames.append(event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
+            return Response(b"".join([*frames, DONE]), media_type="text/event-stream")
         message = {"role": "assistant", "content": text}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}] if chunks else []
         whole = {**about, "object": "chat.completion", "choices": choices, "chunks": chunks}

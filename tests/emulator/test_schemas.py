@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 from published import schemas
 
 from cfai_nb.emulator.error_codes import ServiceError
-from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.families import ModelRequest
 from cfai_nb.emulator.families.audio_models import FORMATS, speak
-from cfai_nb.emulator.families.family import ModelRequest
 from cfai_nb.emulator.families.prompts import EFFORTS
 from cfai_nb.emulator.model_catalogue import Model, models
+from cfai_nb.emulator.service.model_listing import FAMILIES
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 from .conftest import spots

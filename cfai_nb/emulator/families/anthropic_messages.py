@@ -14,8 +14,7 @@ from typing import Any
 
 from ..json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, obj, one, require
 from ..standins.text_standin import split_tokens
-from . import prompts
-from .family import Family, ModelRequest, ModelResult, end_stream, event
+from . import Family, ModelRequest, ModelResult, end_stream, event, prompts
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}

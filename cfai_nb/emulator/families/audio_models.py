@@ -24,7 +24,7 @@ from ..error_codes import refuse
 from ..json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, each, obj, one, one_of
 from ..model_catalogue import Model, audio_usage
 from ..standins import lexical
-from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, unless_raw
+from . import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, unless_raw
 
 #: Letters per second: about the pace of speech.
 PACE = 15

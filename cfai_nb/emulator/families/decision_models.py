@@ -42,8 +42,8 @@ from ..model_catalogue import Model, image_tokens
 from ..standins import lexical
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
+from . import Family, ModelRequest, ModelResult, decode_bytes
 from .audio_models import listen, video_seconds
-from .family import Family, ModelRequest, ModelResult, decode_bytes
 
 _MEGABYTE = 1 << 20
 #: Tokens of an option of a question, and of a field beside its definition (both as billed).

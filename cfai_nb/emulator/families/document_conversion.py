@@ -28,7 +28,7 @@ from ..model_catalogue import Model
 from ..standins import image_reading
 from ..standins.lexical import count_tokens
 from ..standins.text_standin import MARK
-from .family import Family, ModelRequest, ModelResult
+from . import Family, ModelRequest, ModelResult
 
 #: Document conversion has no model; this row takes it through limits, faults and the request log.
 MODEL = Model("tomarkdown", "Markdown Conversion", "documents")

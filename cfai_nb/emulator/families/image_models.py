@@ -34,7 +34,7 @@ from ..standins import lexical
 from ..standins.image_drawing import MEDIA, Order, draw
 from ..standins.image_reading import ImageReading, Thing, read_image
 from ..standins.text_standin import MARK, split_tokens
-from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, end_stream, event, unless_raw
+from . import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, end_stream, event, unless_raw
 
 _PROMPT: Schema = {"type": "string", "minLength": 1}
 _BASE64 = obj({"image": STRING})

@@ -24,8 +24,7 @@ from ..standins import lexical, schema_fill, text_standin
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
 from ..standins.text_standin import Prompt
-from . import chat_schemas
-from .family import ModelRequest, decode_bytes
+from . import ModelRequest, chat_schemas, decode_bytes
 
 #: The default output limit of models before 2026; and a limit beyond any context, to which larger ones are cut.
 DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40

@@ -16,9 +16,8 @@ from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, c
 from ..model_catalogue import Model
 from ..standins import schema_fill, text_standin
 from ..standins.text_standin import Prompt, split_tokens
-from . import chat_schemas, prompts
+from . import Family, ModelRequest, ModelResult, chat_schemas, end_stream, event, native_token, openai_usage, prompts
 from .chat_schemas import CHAT
-from .family import Family, ModelRequest, ModelResult, end_stream, event, native_token, openai_usage
 
 #: Answers with the id and type of Chat Completions, and with arguments as an object.
 SCOUT = "@cf/meta/llama-4-scout-17b-16e-instruct"

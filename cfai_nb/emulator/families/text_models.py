@@ -14,9 +14,8 @@ from ..error_codes import refuse
 from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one, one_of, require
 from ..model_catalogue import Model
 from ..standins import lexical
-from . import prompts
+from . import Family, ModelRequest, ModelResult, openai_usage, prompts
 from .chat_schemas import SAMPLING
-from .family import Family, ModelRequest, ModelResult, openai_usage
 
 #: The instruction that qwen3 puts before queries by default.
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"

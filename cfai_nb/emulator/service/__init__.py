@@ -14,14 +14,13 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 
 from ..error_codes import refuse
-from ..families import FAMILIES, served
-from ..families.family import Family, ModelRequest
+from ..families import Family, ModelRequest
 from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
 from . import request_body
 from .ai_gateway import GatewayCall, Gateways
 from .async_batches import AsyncBatches
-from .model_listing import LoraAdapters
+from .model_listing import FAMILIES, LoraAdapters, served
 
 _ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from ..error_codes import ServiceError, refuse
-from ..families.family import Family, ModelRequest, ModelResult, base64_text, openai_usage
+from ..families import Family, ModelRequest, ModelResult, base64_text, openai_usage
 from ..json_schema import Schema
 from .limits import Clock
 from .responses import Ids

@@ -29,7 +29,7 @@ from threading import Lock
 from typing import Any
 
 from ..error_codes import CODES, ServiceError, refuse
-from ..families.family import ModelRequest, ModelResult, map_event, native_token, without_space
+from ..families import ModelRequest, ModelResult, map_event, native_token, without_space
 from ..standins import lexical
 from ..standins.lexical import HAZARDS
 

@@ -23,8 +23,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
+from ..families import Family, ModelRequest
 from ..families.document_conversion import MODEL as DOCUMENTS
-from ..families.family import Family, ModelRequest
 from ..json_schema import Schema
 from ..model_catalogue import Model
 

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
-from ..families.family import ModelResult
+from ..families import ModelResult
 from .faults import quirky_envelope
 
 _JSON = "application/json"
