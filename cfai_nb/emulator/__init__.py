@@ -40,9 +40,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
+from .service.http import TRANSPORT, Dropped
 from .service.model_listing import FAMILIES
 from .service.request_log import LoggedRequest, RequestLog
-from .service.responses import TRANSPORT, Dropped
 
 __all__ = ["Dropped", "Emulator", "LoggedRequest", "RequestLog", "Running", "running", "serve"]
 

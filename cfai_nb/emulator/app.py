@@ -25,11 +25,21 @@ from .service import Auth, CallState, Licences, Routing, model_listing, short_pa
 from .service.ai_gateway import GatewayHost, Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
+from .service.http import (
+    INFERENCE_ROUTES,
+    Drop,
+    Endpoint,
+    Envelopes,
+    Handler,
+    Reply,
+    account_of,
+    deliver,
+    failed_early,
+    parse,
+)
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import INFERENCE_ROUTES, Endpoint, Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
-from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .standins import local_model
 from .vectorize import Vectorize
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .error_codes import ServiceError
-from .service.responses import now
+from .service.http import now
 from .standins import lexical
 from .vectorize import filter_error, matches_filter
 

@@ -21,8 +21,19 @@ from .error_codes import refuse
 from .families import DONE, event
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
-from .service.request_body import File, Handler, Routes, account_of, handler_for, json_object, parts, whole_numbers
-from .service.responses import Ids, Page, now
+from .service.http import (
+    File,
+    Handler,
+    Ids,
+    Page,
+    Routes,
+    account_of,
+    handler_for,
+    json_object,
+    now,
+    parts,
+    whole_numbers,
+)
 from .standins import lexical
 from .standins.text_standin import MARK, split_tokens
 

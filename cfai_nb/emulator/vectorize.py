@@ -21,8 +21,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service.request_body import File, Routes, account_of, handler_for, json_object, parts, whole_numbers
-from .service.responses import Ids, now
+from .service.http import File, Ids, Routes, account_of, handler_for, json_object, now, parts, whole_numbers
 
 Value = str | float | bool
 

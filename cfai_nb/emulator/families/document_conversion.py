@@ -1,6 +1,6 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-It takes the files of a multipart request, read by ``service.request_body``, and returns one row per file; a file that
+It takes the files of a multipart request, read by ``service``, and returns one row per file; a file that
 cannot be converted has an error in its row. PDF and office files get one line with their format and size, since their
 conversion would be a program of its own.
 """

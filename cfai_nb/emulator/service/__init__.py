@@ -1,26 +1,38 @@
 """The service around the models: the check of an account, and the way from an HTTP request to a model and its family.
 
 ``app`` checks account, method and token with :class:`Auth` before anything else, and calls :meth:`Routing.read` for
-every inference request. It finds the gateway, the model, its licence, the form of the body and whether the call is
-queued, and raises the service's error for what the service would refuse. The files beside this one are its parts:
-bodies, responses, faults, limits, the gateway, batches, the listing of models, and the request log.
+every inference request. It finds the gateway, the model, its licence and whether the call is queued, reads the body
+(JSON, raw bytes or multipart) into one :class:`ModelRequest`, and raises the service's error for what the service would
+refuse. The service checks one JSON object against a model's schema, whatever the form of the body, so the fields of a
+multipart form and the query beside raw bytes, which arrive as text, are converted to the numbers and flags that the
+schema declares.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from starlette.requests import Request
 
 from ..error_codes import refuse
 from ..families import Family, ModelRequest
+from ..families.document_conversion import MODEL as DOCUMENTS
+from ..json_schema import Schema
 from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
-from . import request_body
 from .ai_gateway import GatewayCall, Gateways
 from .async_batches import AsyncBatches
+from .http import INFERENCE_ROUTES, File, account_of, model_name, parse, parts
 from .model_listing import FAMILIES, LoraAdapters, served
+
+_FORM = "multipart/form-data"
+#: Media types of a body that is the picture or the sound itself.
+_RAW = ("image/", "audio/", "video/", "application/octet-stream")
 
 _ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
@@ -135,7 +147,7 @@ class Routing:
         model_request, family = await self._identify(request, call)
         if "free-plan" in self._quirks and model_request.model.has("requires_workers_paid"):
             raise refuse(5035)
-        account = request_body.account_of(request)
+        account = account_of(request)
         options = model_request.body.get("options")
         if isinstance(options, dict) and "rejectIfBusy" in options:
             call.patient = options.pop("rejectIfBusy") is not True
@@ -158,15 +170,15 @@ class Routing:
         if not raw:
             raise refuse(3003)
         if call.path == "/tomarkdown":
-            model_request = await request_body.read_documents(request)
+            model_request = await _read_documents(request)
             call.name = model_request.model.id
             return model_request, FAMILIES[model_request.model.family]
         if "model" in request.path_params:
             model, family = _served(request.path_params["model"], "run")
             call.name = model.id
-            return await request_body.read(request, model, family), family
-        body, route = request_body.parse(raw), request_body.INFERENCE_ROUTES.get(call.path, "run")
-        model, family = await self._model_of(request, call, request_body.model_name(body), route)
+            return await _read_body(request, model, family), family
+        body, route = parse(raw), INFERENCE_ROUTES.get(call.path, "run")
+        model, family = await self._model_of(request, call, model_name(body), route)
         call.name = model.id
         if call.path == "/run":
             body = body.get("input")
@@ -192,6 +204,72 @@ def _served(name: str, route: str) -> tuple[Model, Family]:
     if route not in family.routes and not (route == "responses" and "chat" in family.routes):
         raise refuse(5007, name=name)
     return model, family
+
+
+async def _read_body(request: Request, model: Model, family: Family) -> ModelRequest:
+    """Return the model request of a ``/run`` request; 5006 for a form that the model does not accept."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
+    raw = await request.body()
+    # curl sends a file as a form and JavaScript sends JSON as text: where both forms are accepted, the bytes decide
+    bare = media != "application/json" and not raw.lstrip().startswith(b"{") and "json" in family.forms
+    if "raw" in family.forms and (bare or media.startswith(_RAW)):
+        query = _converted(request.query_params.multi_items(), family.inputs(model))
+        body = query if "json" in family.forms else {"audio": {"body": {}, "contentType": media}, **query}
+        return ModelRequest(model, body, content=raw)
+    if media == _FORM and "form" in family.forms:
+        return await _read_form(request, model, family)
+    if "json" not in family.forms:
+        wanted = _FORM if "form" in family.forms else "the raw bytes of the audio with their own Content-Type"
+        raise refuse(5006, why=f"required properties at '/' are 'multipart' or 'audio': send {wanted}, not {media!r}")
+    body = parse(raw)
+    if not isinstance(body, dict):
+        raise refuse(5006, why="Type mismatch of '/', not in 'object'")
+    return ModelRequest(model, body)
+
+
+async def _read_documents(request: Request) -> ModelRequest:
+    """Return the model request of a ``/tomarkdown`` request."""
+    if not request.headers.get("content-type", "").startswith(_FORM):
+        raise refuse(5006, why="required properties at '/' are 'files' (multipart/form-data)")
+    found = await parts(request)
+    files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
+    given = next((part for name, part in found if name == "conversionOptions"), "{}")
+    if not files:
+        raise refuse(5006, why="required properties at '/' are 'files'")
+    return ModelRequest(
+        DOCUMENTS, {"files": files, "conversionOptions": parse(given if isinstance(given, str) else "")}
+    )
+
+
+async def _read_form(request: Request, model: Model, family: Family) -> ModelRequest:
+    fields: list[tuple[str, str]] = []
+    files: dict[str, bytes] = {}
+    for name, part in await parts(request):
+        if isinstance(part, File):
+            files[name] = part.data
+        fields.append((name, part if isinstance(part, str) else part.media or "application/octet-stream"))
+    return ModelRequest(model, _converted(fields, family.inputs(model)), files=files)
+
+
+def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, Any]:
+    """Return text fields as the values that a schema declares; other text stays text and is refused later.
+
+    A field that is sent more than once (``keyterm``) keeps its values in one text, a line each.
+    """
+    found: dict[str, str] = {}
+    for name, text in fields:
+        found[name] = f"{found[name]}\n{text}" if name in found else text
+    known: Mapping[str, Any] = schema.get("properties", {})
+    return {name: _value(text, known.get(name, {}).get("type")) for name, text in found.items()}
+
+
+def _value(text: str, kind: object) -> Any:
+    if kind == "boolean" and text.casefold() in ("true", "false"):
+        return text.casefold() == "true"
+    with suppress(ValueError):
+        if kind in ("number", "integer") and math.isfinite(number := float(text)):
+            return int(number) if number.is_integer() else number
+    return text
 
 
 def short_path(request: Request) -> str:

@@ -35,9 +35,20 @@ from starlette.types import Message
 from ..error_codes import ServiceError, refuse
 from ..json_schema import NUMBER, OBJECT, maybe, obj, require
 from ..model_catalogue import usd_per_neuron
+from .http import (
+    INFERENCE_ROUTES,
+    Drop,
+    Endpoint,
+    Ids,
+    Reply,
+    Routes,
+    account_of,
+    model_name,
+    now,
+    parse,
+    whole_numbers,
+)
 from .limits import Clock
-from .request_body import INFERENCE_ROUTES, Endpoint, Routes, account_of, model_name, parse, whole_numbers
-from .responses import Drop, Ids, Reply, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`_Route`.
 _ROUTE = "cfai_nb.gateway_route"

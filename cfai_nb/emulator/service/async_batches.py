@@ -14,8 +14,8 @@ from typing import Any
 from ..error_codes import ServiceError, refuse
 from ..families import Family, ModelRequest, ModelResult, base64_text, openai_usage
 from ..json_schema import Schema
+from .http import Ids
 from .limits import Clock
-from .responses import Ids
 
 _LARGEST = 10_000_000
 

@@ -1,6 +1,6 @@
 """Injected faults: faults of single calls, and quirks that change every call.
 
-``app`` draws a fault for every admitted call; ``responses`` and the families apply it.
+``app`` draws a fault for every admitted call; ``http`` and the families apply it.
 
 Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``422`` (5006 with a JSON document as
 the text), ``html`` (a 502 page), ``1015`` (a 429 that is not JSON), ``reset`` (connection dropped), and any code of the

@@ -31,8 +31,7 @@ from ..families import (
 )
 from ..json_schema import BOOLEAN, STRING, obj, one, require
 from ..model_catalogue import Model, checked_on, find, models
-from .request_body import File, Routes, account_of, parse, parts
-from .responses import Ids, Page, now
+from .http import File, Ids, Page, Routes, account_of, now, parse, parts
 
 #: Name of a family in the catalogue -> the family.
 FAMILIES: Mapping[str, Family] = {
