@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from . import standins
 from .error_codes import ServiceError
 from .service.http import now
-from .standins import lexical
 from .vectorize import filter_error, matches_filter
 
 #: Metadata fields an instance can be filtered by, and the characters of a text in one.
@@ -174,7 +174,7 @@ class Instance:
         raw = text.encode()
         starts = range(0, max(1, len(raw) - (size - step)), step)
         pieces = [(raw[at : at + size].decode("utf-8", "ignore"), at, min(at + size, len(raw))) for at in starts]
-        matrix = lexical.embed([piece for piece, *_ in pieces], _WIDTH)
+        matrix = standins.embed([piece for piece, *_ in pieces], _WIDTH)
         item.chunks = [
             Chunk(f"{item.id}-{place}", item, piece, start, end, vector, Counter(_terms(piece)))
             for place, ((piece, start, end), vector) in enumerate(zip(pieces, matrix, strict=True))
@@ -281,14 +281,14 @@ def _comparable(rule: Any, kind: str) -> Any:
 
 def _terms(text: str) -> list[str]:
     words = "".join(letter if letter.isalnum() else " " for letter in text).split()
-    return [lexical.stem(word) for word in words if word.casefold() not in lexical.STOP]
+    return [standins.stem(word) for word in words if word.casefold() not in standins.STOP]
 
 
 def _by_vector(query: str, pool: Sequence[Chunk], least: float) -> dict[str, float]:
     """Return chunk id -> cosine, best first."""
     if not pool:
         return {}
-    (wanted,) = lexical.embed([query], _WIDTH)
+    (wanted,) = standins.embed([query], _WIDTH)
     scores = np.array([chunk.vector for chunk in pool]) @ wanted
     order = np.argsort(-scores, kind="stable")
     return {pool[at].id: round(float(scores[at]), 6) for at in order.tolist() if scores[at] >= least}

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from . import standins
 from .error_codes import refuse
 from .families import DONE, event
 from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
@@ -34,8 +35,7 @@ from .service.http import (
     parts,
     whole_numbers,
 )
-from .standins import lexical
-from .standins.text_standin import MARK, split_tokens
+from .standins import MARK, split_tokens
 
 _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
@@ -236,8 +236,8 @@ class AiSearch:
         chunks = there.search(query, options)
         text = ""
         if chunks:
-            sentences = lexical.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
-            text = f"{MARK} {sentences[lexical.closest(query, sentences)]}"
+            sentences = standins.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
+            text = f"{MARK} {sentences[standins.closest(query, sentences)]}"
         about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
             frames = [event(chunks, "chunks")]

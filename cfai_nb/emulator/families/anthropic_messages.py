@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, obj, one, require
-from ..standins.text_standin import split_tokens
+from ..standins import split_tokens
 from . import Family, ModelRequest, ModelResult, end_stream, event, prompts
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}

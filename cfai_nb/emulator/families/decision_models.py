@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from .. import standins
 from ..error_codes import malformed, refuse
 from ..json_schema import (
     ANY,
@@ -39,7 +40,6 @@ from ..json_schema import (
     require,
 )
 from ..model_catalogue import Model, image_tokens
-from ..standins import lexical
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
 from . import Family, ModelRequest, ModelResult, decode_bytes
@@ -131,7 +131,7 @@ _KINDS = {
     "score": obj(type=const("score"), instructions=ANY, criteria=array(ANY, minItems=2, maxItems=10)),
 }
 _OFFER = "noul, choice or score"
-_HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
+_HAZARDS = frozenset(standins.stems(" ".join(standins.HAZARDS.values())))
 #: A question about harm as such, or for a reason that it names.
 _ABOUT_HARM = re.compile(r"Is the text (?:harmful\b|unsafe because of (?P<why>.+)\?)", re.IGNORECASE)
 _QUESTION_NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
@@ -177,12 +177,12 @@ def _clef(request: ModelRequest) -> ModelResult:
     described, spent = _describe(request)
     questions = request.body["questions"]
     options = sum(len(each.get("criteria") or (0, 0)) for each in questions.values())
-    spent += lexical.count_tokens(json.dumps(questions, ensure_ascii=False)) + _OPTION * options
-    room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
+    spent += standins.count_tokens(json.dumps(questions, ensure_ascii=False)) + _OPTION * options
+    room = (request.model.context or 1 << 30) - spent - (standins.count_tokens(f"\n{described}") if described else 0)
     # long text is cut to the context
-    state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
+    state = f"{standins.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
     answers = {name: _ANSWERS[question["type"]](state, question, request.local) for name, question in questions.items()}
-    count = lexical.count_tokens(state) + spent
+    count = standins.count_tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return ModelResult({"model": request.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
 
@@ -195,7 +195,7 @@ def _confidence(shares: list[float]) -> float:
 
 def _choice(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     options = [(name, _text_of(text)) for name, text in question["criteria"].items()]
-    shares = local.shares(state, options) if local else lexical.softmax(lexical.similarity(state, options))
+    shares = local.shares(state, options) if local else standins.softmax(standins.similarity(state, options))
     probabilities = {name: share for (name, _), share in zip(options, shares, strict=True)}
     best = max(probabilities, key=probabilities.__getitem__)
     return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": _confidence(shares)}
@@ -209,18 +209,18 @@ def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> 
         harm = _ABOUT_HARM.match(question_text)
         push = local.hazard(state, yes or harm["why"] or "") if harm else local.yes(state, question_text, yes, no)
         return {"type": "noul", "noul": push}
-    weights = lexical.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
+    weights = standins.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
     # a question about mood is answered by the polarity of words, since similarity does not show it;
     # a question about hate as a hazard is not about mood
-    about = not lexical.stems(question_text) & _HAZARDS
-    mood = lexical.polarity(f"{question_text} {yes}") - (lexical.polarity(no) if no else 0.0) if about else 0.0
-    push = weights[0] - weights[1] - 0.6 + 2.5 * mood * lexical.polarity(state)
+    about = not standins.stems(question_text) & _HAZARDS
+    mood = standins.polarity(f"{question_text} {yes}") - (standins.polarity(no) if no else 0.0) if about else 0.0
+    push = weights[0] - weights[1] - 0.6 + 2.5 * mood * standins.polarity(state)
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 
 
 def _score(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     levels = [_text_of(level) for level in question["criteria"]]
-    shares = local.levels(state, levels) if local else lexical.level_shares(state, levels)
+    shares = local.levels(state, levels) if local else standins.level_shares(state, levels)
     score = round(sum(place * share for place, share in enumerate(shares)), 4)
     legend, probabilities = ({str(at): one for at, one in enumerate(part)} for part in (question["criteria"], shares))
     shown = {"type": "score", "score": score, "legend": legend, "probabilities": probabilities}
@@ -321,10 +321,10 @@ def _clairic(request: ModelRequest) -> ModelResult:
     """Return a value for every field, or null where no pattern and no word is found."""
     given, fields, today = request.body["state"], request.body["fields"], _today(request)
     described, media_tokens = _describe(request)
-    schema_tokens = sum(_FIELD + lexical.count_tokens(f"{name} {spec}") for name, spec in fields.items())
-    state_tokens = lexical.count_tokens(given)
+    schema_tokens = sum(_FIELD + standins.count_tokens(f"{name} {spec}") for name, spec in fields.items())
+    state_tokens = standins.count_tokens(given)
     room = (request.model.context or 1 << 30) - media_tokens
-    state = lexical.truncate(given, room)
+    state = standins.truncate(given, room)
     text = f"{state}\n{described}" if described else state
     quantiles = bool(request.body.get("options", {}).get("include_quantiles"))
     answers = {name: _field(name, spec, text, len(state), today, quantiles) for name, spec in fields.items()}
@@ -385,15 +385,15 @@ def _matches(kind: str, text: str, today: dt.date | None) -> list[re.Match[str]]
 
 
 def _nearest(name: str, spec: Mapping[str, Any], text: str, matches: list[re.Match[str]]) -> re.Match[str] | None:
-    wanted = lexical.stems(f"{name} {spec.get('instructions') or ''}".replace("_", " "))
-    mentions = (word.start() for word in re.finditer(r"\w+", text) if lexical.stem(word[0]) in wanted)
+    wanted = standins.stems(f"{name} {spec.get('instructions') or ''}".replace("_", " "))
+    mentions = (word.start() for word in re.finditer(r"\w+", text) if standins.stem(word[0]) in wanted)
     places = list(islice(mentions, _MOST)) or [0]
     return min(matches, key=lambda match: min(abs(match.start() - place) for place in places), default=None)
 
 
 def _sentence(name: str, spec: Mapping[str, Any], state: str) -> re.Match[str] | None:
-    parts = lexical.sentences(state)
-    best = parts and parts[lexical.closest(f"{name} {spec.get('instructions') or ''}", parts)]
+    parts = standins.sentences(state)
+    best = parts and parts[standins.closest(f"{name} {spec.get('instructions') or ''}", parts)]
     return re.search(re.escape(best), state) if best else None
 
 

@@ -25,9 +25,7 @@ from pydantic_core import from_json
 from ..error_codes import ServiceError, refuse
 from ..json_schema import ANY, BOOLEAN, STRING, Schema, obj, one, require
 from ..model_catalogue import Model
-from ..standins import image_reading
-from ..standins.lexical import count_tokens
-from ..standins.text_standin import MARK
+from ..standins import MARK, count_tokens, image_reading
 from . import Family, ModelRequest, ModelResult
 
 #: Document conversion has no model; this row takes it through limits, faults and the request log.

@@ -24,7 +24,7 @@ from ..families import Family, ModelRequest
 from ..families.document_conversion import MODEL as DOCUMENTS
 from ..json_schema import Schema
 from ..model_catalogue import Model
-from ..standins.lexical import count_tokens
+from ..standins import count_tokens
 from .ai_gateway import GatewayCall, Gateways
 from .async_batches import AsyncBatches
 from .http import INFERENCE_ROUTES, File, account_of, model_name, parse, parts
