@@ -35,19 +35,7 @@ from starlette.types import Message
 from ..error_codes import ServiceError, refuse
 from ..json_schema import NUMBER, OBJECT, maybe, obj, require
 from ..model_catalogue import usd_per_neuron
-from .http import (
-    INFERENCE_ROUTES,
-    Drop,
-    Endpoint,
-    Ids,
-    Reply,
-    Routes,
-    account_of,
-    model_name,
-    now,
-    parse,
-    whole_numbers,
-)
+from . import http
 from .limits import Clock
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`_Route`.
@@ -101,8 +89,8 @@ class Gateways:
 
     def __init__(self, names: Collection[str] | None, clock: Clock, seed: int, quirks: frozenset[str]) -> None:
         self._names, self._quirks = None if names is None else frozenset(names), quirks
-        self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
-        self._cache: dict[str, tuple[float, Reply]] = {}
+        self._clock, self._ids, self._lock = clock, http.Ids(seed), Lock()
+        self._cache: dict[str, tuple[float, http.Reply]] = {}
         self.logs = _Logs(self._find)
 
     def _find(self, name: str) -> None:
@@ -124,7 +112,7 @@ class Gateways:
             raise refuse(2021)
         if "spend-limit" in self._quirks:
             raise refuse(429, text="Spend limit exceeded for this gateway", status=429)
-        account, body = account_of(request), await request.body()
+        account, body = http.account_of(request), await request.body()
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
         ttl = 0.0 if skip_cache else self._ttl(given)
         own_key = given.get("cf-aig-cache-key")
@@ -152,7 +140,7 @@ class Gateways:
         seconds = int(given) if given.isascii() and given.isdigit() else 0
         return seconds if _SHORTEST <= seconds <= _LONGEST else 0
 
-    def recall(self, call: GatewayCall) -> Reply | None:
+    def recall(self, call: GatewayCall) -> http.Reply | None:
         """Return the cached answer to an identical call."""
         with self._lock:
             until, reply = self._cache.get(call.key, (0.0, None))
@@ -162,10 +150,10 @@ class Gateways:
         headers = {name: value for name, value in reply.headers.items() if name != "cf-ai-neurons"}
         return replace(reply, headers=headers)
 
-    def leave(self, call: GatewayCall, model: str, reply: Reply | ServiceError) -> dict[str, str]:
+    def leave(self, call: GatewayCall, model: str, reply: http.Reply | ServiceError) -> dict[str, str]:
         """Cache and log the outcome of a call of a model; return the gateway's response headers."""
         headers = {**call.headers, "cf-aig-cache-status": "HIT" if call.hit else "MISS"}
-        if isinstance(reply, Reply) and call.key and not call.hit and _cacheable(reply):
+        if isinstance(reply, http.Reply) and call.key and not call.hit and _cacheable(reply):
             with self._lock:
                 self._cache[call.key] = (self._clock() + call.ttl, reply)
         if not call.logged:
@@ -181,7 +169,7 @@ class Gateways:
         return str(uuid.UUID(int=number))
 
 
-def _cacheable(reply: Reply) -> bool:
+def _cacheable(reply: http.Reply) -> bool:
     return reply.succeeded and reply.frames is None and not reply.media.startswith("audio/")
 
 
@@ -205,21 +193,21 @@ class _Logs:
         self._known, self._lock = known, Lock()
         self._logs: dict[tuple[str, str], dict[str, _Log]] = {}
 
-    def write(self, number: str, call: GatewayCall, model: str, reply: Reply | ServiceError, seconds: float) -> None:
+    def write(self, id: str, call: GatewayCall, model: str, reply: http.Reply | ServiceError, seconds: float) -> None:
         """Log the outcome of a call of a model under an id."""
-        if isinstance(reply, Reply):
+        if isinstance(reply, http.Reply):
             body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
         else:
             body, media = json.dumps(reply.body("")).encode(), "application/json"
         usage = call.usage
         row = {
-            "id": number,
-            "created_at": now(),
+            "id": id,
+            "created_at": http.now(),
             "cached": call.hit,
             "duration": round(seconds * 1000),
             "model": model,
             "provider": "workers-ai" if model.startswith("@") else model.split("/")[0],
-            "success": isinstance(reply, Reply) and reply.succeeded,
+            "success": isinstance(reply, http.Reply) and reply.succeeded,
             "status_code": reply.status,
             "response_content_type": media,
             **dict.fromkeys(("model_type", "request_type"), ""),
@@ -231,9 +219,9 @@ class _Logs:
         }
         log = _Log(row, call.request if call.payload else b"", body if call.payload else b"")
         with self._lock:
-            self._logs.setdefault((call.account, call.gateway), {})[number] = log
+            self._logs.setdefault((call.account, call.gateway), {})[id] = log
 
-    def routes(self) -> Routes:
+    def routes(self) -> http.Routes:
         """Return the addresses, with their handlers."""
         base = "/ai-gateway/gateways/{gateway}/logs"
         return {
@@ -247,7 +235,7 @@ class _Logs:
         name = request.path_params["gateway"]
         self._known(name)
         with self._lock:
-            return dict(self._logs.get((account_of(request), name), {}))
+            return dict(self._logs.get((http.account_of(request), name), {}))
 
     def _one(self, request: Request) -> _Log:
         log = self._rows(request).get(request.path_params["log"])
@@ -260,7 +248,7 @@ class _Logs:
         if unknown := [name for name in query if name.startswith("filters")]:
             raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
         rows = [log.row for log in self._rows(request).values()]
-        page, per_page = whole_numbers(request, page=1, per_page=20)
+        page, per_page = http.whole_numbers(request, page=1, per_page=20)
         page, per_page = max(1, page), max(1, min(50, per_page))
         try:
             kept = [row for row in rows if all(_matches(row, query))]
@@ -282,7 +270,7 @@ class _Logs:
 
     async def _edit(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
-        given = parse(await request.body())
+        given = http.parse(await request.body())
         require(given, _EDIT)
         if "metadata" in given:
             given["metadata"] = json.dumps(_plain(given["metadata"]))
@@ -342,17 +330,15 @@ _DIALECTS = {"completions": "/v1/chat/completions", "responses": "/v1/responses"
 class GatewayHost:
     """Serves the gateway's own addresses with `infer`; `token` is the token of an authenticated gateway."""
 
-    def __init__(
-        self, infer: Endpoint, send_error: Callable[[ServiceError], Response], methods: list[str], token: str | None
-    ) -> None:
-        self._infer, self._send_error, self._methods, self._token = infer, send_error, methods, token
+    def __init__(self, infer: http.Endpoint, send_error: http.SendError, token: str | None) -> None:
+        self._infer, self._send_error, self._token = infer, send_error, token
 
     def routes(self) -> list[Route]:
         """Return the host's routes."""
         handlers = {_BASE: self._universal, _BASE + "/{provider}/{endpoint:path}": self._direct}
-        return [Route(path, self._guarded(handler), methods=self._methods) for path, handler in handlers.items()]
+        return [Route(path, self._guarded(handler), methods=http.METHODS) for path, handler in handlers.items()]
 
-    def _guarded(self, handler: Endpoint) -> Endpoint:
+    def _guarded(self, handler: http.Endpoint) -> http.Endpoint:
         async def guarded(request: Request) -> Response:
             try:
                 if request.method != "POST":
@@ -373,7 +359,7 @@ class GatewayHost:
 
     async def _universal(self, request: Request) -> Response:
         """Return the first successful answer to several requests, else the last answer."""
-        given = parse(await request.body())
+        given = http.parse(await request.body())
         requests = given if isinstance(given, list) else [given]
         if not requests or not all(map(_complete, requests)):
             raise refuse(3003)
@@ -382,7 +368,7 @@ class GatewayHost:
             provider, body = one["provider"], to_json(one["query"])
             route = _Route(request.path_params["gateway"], step, bare=provider == _OWN)
             response = await self._forward(request, provider, one["endpoint"], headers, body, route)
-            if response.status_code < 400 and not isinstance(response, Drop):
+            if response.status_code < 400 and not isinstance(response, http.Drop):
                 break
         return response
 
@@ -429,7 +415,7 @@ def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:
     """
     if provider == _OWN:
         path = f"/{endpoint}" if endpoint.startswith("v1/") else f"/run/{endpoint.removeprefix('run/')}"
-        if path.startswith("/v1/") and path not in INFERENCE_ROUTES:
+        if path.startswith("/v1/") and path not in http.INFERENCE_ROUTES:
             raise refuse(7003, path=path)
         return path, body
     dialect = _DIALECTS.get(endpoint.rpartition("/")[2], "")
@@ -438,8 +424,8 @@ def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:
         raise refuse(2008)
     if not compat and (not dialect or (dialect == _DIALECTS["messages"]) is not (provider == _ANTHROPIC)):
         raise refuse(5007, text=f"emulator: {endpoint} of {provider} is not emulated")
-    given = parse(body)
-    name = model_name(given) if compat else f"{provider}/{model_name(given)}"
+    given = http.parse(body)
+    name = http.model_name(given) if compat else f"{provider}/{http.model_name(given)}"
     provider, _, rest = name.partition("/")  # compat has names such as workers-ai/@cf/...
     if provider not in _OTHERS | {_OWN}:
         raise refuse(2008)

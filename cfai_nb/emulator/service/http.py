@@ -30,10 +30,14 @@ from ..families import ModelResult
 from .faults import quirky_envelope
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+SendError = Callable[[ServiceError], Response]
 #: A function that returns the result of a request: a value, a ``Page`` or a whole response.
 Handler = Callable[[Request], Awaitable[Any]]
 #: Path below the account -> method -> handler.
 Routes = Mapping[str, Mapping[str, Handler]]
+
+#: Every address takes all of these, to refuse the wrong ones in the service's words.
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: The addresses after ``/ai`` where a model is called -> the route by which a family knows them.
 INFERENCE_ROUTES = {
