@@ -1,4 +1,4 @@
-"""One AI Search instance: its items, their chunks, and retrieval by vectors, by keywords or by both.
+"""One AI Search instance: its settings, its items, their chunks, and retrieval by vectors, by keywords or by both.
 
 ``search_namespaces`` calls it. An upload is indexed later: so many calls to the instance pass first. Vectors are the
 lexical stand-ins, keywords are scored with BM25, and both lists are fused as the service does (reciprocal rank, or
@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 
 from . import standins
-from .error_codes import ServiceError
+from .error_codes import ServiceError, refuse
+from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
 from .service.http import now
 from .vectorize import filter_error, matches_filter
 
 #: Metadata fields an instance can be filtered by, and the characters of a text in one.
-FIELDS, TEXT = 5, 500
-KINDS = ("text", "number", "boolean", "datetime")
+_FIELDS, _TEXT = 5, 500
+_KINDS = ("text", "number", "boolean", "datetime")
 #: What every item can be filtered by.
-BUILT_IN: Mapping[str, str] = {"timestamp": "number", "folder": "text", "filename": "text"}
+_BUILT_IN: Mapping[str, str] = {"timestamp": "number", "folder": "text", "filename": "text"}
 _WIDTH = 256
 _BYTES_A_TOKEN = 4
 _RANK = 60  # of reciprocal rank fusion
@@ -131,16 +132,52 @@ class Item:
         return {"filename": self.key, "folder": f"{folder}/" if folder else "", "timestamp": int(self.moment)}
 
 
+_DEFAULTS: Mapping[str, Any] = {
+    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+    "cache": True,
+    "cache_threshold": "close_enough",
+    "chunk_overlap": 10,
+    "chunk_size": 256,
+    "embedding_model": "@cf/qwen/qwen3-embedding-0.6b",
+    "enable": True,
+    "fusion_method": "rrf",
+    "max_num_results": 10,
+    "paused": False,
+    "reranking": False,
+    "reranking_model": "@cf/baai/bge-reranker-base",
+    "rewrite_query": False,
+    "score_threshold": 0.1,  # of the stand-in's vectors, which lie farther apart than a model's
+    "source": None,
+    "type": None,
+}
+
+_SETTINGS = obj(
+    {
+        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*_KINDS)), maxItems=_FIELDS)),
+        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
+        "chunk_size": {"type": "integer", "minimum": 1},
+        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
+        "max_num_results": INTEGER,
+        "score_threshold": NUMBER,
+    }
+)
+
+
+def _new_settings() -> dict[str, Any]:
+    method = {"vector": True, "keyword": True}
+    return {**_DEFAULTS, "last_activity": None, "modified_at": now(), "custom_metadata": [], "index_method": method}
+
+
 @dataclass
 class Instance:
     """One instance: its settings, its items, and the search over them."""
 
     id: str
     namespace: str
-    settings: dict[str, Any]
     delay: int
     created: str = field(default_factory=now)
     items: dict[str, Item] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=_new_settings)
 
     @property
     def fields(self) -> dict[str, str]:
@@ -151,6 +188,34 @@ class Instance:
         """Return the instance as it is listed."""
         stamps = {"created_at": self.created, "modified_at": self.settings["modified_at"]}
         return {**self.settings, **stamps, "id": self.id, "namespace": self.namespace}
+
+    def configure(self, given: Mapping[str, Any]) -> None:
+        """Set what a request gives of the settings; a new schema of the metadata indexes every item again."""
+        require(given, _SETTINGS)
+        before = self.fields
+        if (fields := given.get("custom_metadata")) is not None:
+            named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
+            if reserved := [one["field_name"] for one in named if one["field_name"] in _BUILT_IN]:
+                raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
+            self.settings["custom_metadata"] = named
+        if (method := given.get("index_method")) is not None:
+            self.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
+        known = {name: given[name] for name in _DEFAULTS if name in given}
+        self.settings |= {**known, "modified_at": now()}
+        if self.fields != before:
+            for item in self.items.values():
+                item.status, item.wait = "queued", self.delay
+
+    def warnings(self, metadata: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return the metadata of an upload that it cannot be filtered by."""
+        found, fields = [], self.fields
+        for name, value in metadata.items():
+            if name not in fields:
+                found.append({"code": "custom_metadata_field_not_filterable", "field": name})
+            elif _typed(value, fields[name]) is None:
+                code = "custom_metadata_value_not_indexed"
+                found.append({"code": code, "field": name, "expected_type": fields[name]})
+        return found
 
     def settle(self) -> None:
         """Index the uploads that are due."""
@@ -227,7 +292,7 @@ class Instance:
 
     def matching(self, filters: Any) -> list[Item]:
         """Return the items that a filter lets through."""
-        schema = {**self.fields, **BUILT_IN}
+        schema = {**self.fields, **_BUILT_IN}
         if why := filter_error(filters):
             raise search_error(7058, why)
         if unknown := [name for name in filters if name.lower() not in schema]:
@@ -239,7 +304,7 @@ class Instance:
 def _typed(value: Any, kind: str) -> Any:
     """Return a value of metadata as its field holds it; None where it does not fit the type."""
     if kind == "text":
-        return str(value)[:TEXT]
+        return str(value)[:_TEXT]
     if kind == "datetime":
         return _moment(value)
     if kind == "boolean":
@@ -248,11 +313,6 @@ def _typed(value: Any, kind: str) -> Any:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-
-def fits(value: Any, kind: str) -> bool:
-    """Whether a value of metadata can be filtered by as a field of this type."""
-    return _typed(value, kind) is not None
 
 
 def _moment(value: Any) -> float | None:

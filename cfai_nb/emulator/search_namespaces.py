@@ -20,8 +20,8 @@ from starlette.responses import Response
 from . import standins
 from .error_codes import refuse
 from .families import DONE, event
-from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
-from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
+from .json_schema import NUMBER, STRING, each, maybe, obj, require
+from .search_instance import Instance, Item, search_error
 from .service import http
 from .standins import MARK, split_tokens
 
@@ -34,35 +34,6 @@ _TEXT_FILE = re.compile(
     r"\.(md|markdown|mdx|txt|rst|log|ini|conf|env|toml|tex|csv|tsv|json|ya?ml|xml|html?|css|js|ts|py|sh|go|rs|java|c|h"
     r"|cpp|rb|php|sql)$",
     re.IGNORECASE,
-)
-_DEFAULTS: Mapping[str, Any] = {
-    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
-    "cache": True,
-    "cache_threshold": "close_enough",
-    "chunk_overlap": 10,
-    "chunk_size": 256,
-    "embedding_model": "@cf/qwen/qwen3-embedding-0.6b",
-    "enable": True,
-    "fusion_method": "rrf",
-    "max_num_results": 10,
-    "paused": False,
-    "reranking": False,
-    "reranking_model": "@cf/baai/bge-reranker-base",
-    "rewrite_query": False,
-    "score_threshold": 0.1,  # of the stand-in's vectors, which lie farther apart than a model's
-    "source": None,
-    "type": None,
-}
-
-_SETTINGS = obj(
-    {
-        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*KINDS)), maxItems=FIELDS)),
-        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
-        "chunk_size": {"type": "integer", "minimum": 1},
-        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
-        "max_num_results": INTEGER,
-        "score_threshold": NUMBER,
-    }
 )
 _RETRIEVAL = obj({**each("retrieval_type keyword_match_mode fusion_method", maybe(STRING)), "match_threshold": NUMBER})
 _SEARCH = obj({"ai_search_options": maybe(obj({"retrieval": maybe(_RETRIEVAL)}))})
@@ -190,22 +161,16 @@ class AiSearch:
         given = await _body(request)
         name = _named(given.get("id"), "id")
         key = (*_space_key(request), name)
-        settings = {**_DEFAULTS, "last_activity": None, "modified_at": http.now(), "custom_metadata": []}
-        settings["index_method"] = {"vector": True, "keyword": True}
         with self._lock:
             if key in self._instances:
                 raise search_error(7022)
-            there = Instance(name, key[1], settings, self._delay)
-            _set(there, given)
+            there = Instance(name, key[1], self._delay)
+            there.configure(given)
             self._instances[key] = there
         return there.entry()
 
     def _update(self, there: Instance, _: Request, given: Any) -> Any:
-        before = there.fields
-        _set(there, given)
-        if there.fields != before:  # a new schema indexes every item again
-            for item in there.items.values():
-                item.status, item.wait = "queued", self._delay
+        there.configure(given)
         return there.entry()
 
     def _delete(self, there: Instance, request: Request, _: Any) -> Any:
@@ -260,7 +225,7 @@ class AiSearch:
         there.items[item.id] = item
         if sent.get("wait_for_completion") == "true":
             there.index(item)
-        return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
+        return {**item.entry(), "warnings": there.warnings(metadata)}
 
     def _list_items(self, there: Instance, request: Request, _: Any) -> http.Page:
         asked, found = request.query_params, list(there.items.values())
@@ -354,28 +319,3 @@ def _metadata(given: Any) -> dict[str, Any]:
     if not all(isinstance(one, str | int | float | bool) for one in made.values()):
         raise search_error(7056)
     return {name.lower(): value for name, value in made.items()}
-
-
-def _warnings(metadata: Mapping[str, Any], fields: Mapping[str, str]) -> list[dict[str, str]]:
-    found = []
-    for name, value in metadata.items():
-        if name not in fields:
-            found.append({"code": "custom_metadata_field_not_filterable", "field": name})
-        elif not fits(value, fields[name]):
-            code = "custom_metadata_value_not_indexed"
-            found.append({"code": code, "field": name, "expected_type": fields[name]})
-    return found
-
-
-def _set(there: Instance, given: Mapping[str, Any]) -> None:
-    """Set what a request gives of an instance's settings."""
-    require(given, _SETTINGS)
-    if (fields := given.get("custom_metadata")) is not None:
-        named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
-        if reserved := [one["field_name"] for one in named if one["field_name"] in BUILT_IN]:
-            raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
-        there.settings["custom_metadata"] = named
-    if (method := given.get("index_method")) is not None:
-        there.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
-    known = {name: given[name] for name in _DEFAULTS if name in given}
-    there.settings |= {**known, "modified_at": http.now()}
