@@ -20,7 +20,7 @@ import numpy as np
 
 from . import standins
 from .error_codes import ServiceError, refuse
-from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
+from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, json_type, maybe, obj, one, require
 from .service.http import now
 from .vectorize import filter_error, matches_filter
 
@@ -279,7 +279,7 @@ class Instance:
         if needs is None or not all(method[one] for one in needs):
             raise search_error(7070)
         most = wanted.get("max_num_results", self.settings["max_num_results"])
-        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 50:
+        if json_type(most) != "integer" or not 1 <= most <= 50:
             raise search_error(7058, "max_num_results must lie in 1..50")
         kept = self.matching(wanted["filters"]) if wanted.get("filters") not in (None, {}) else self.items.values()
         pool = [chunk for item in kept if item.status == "completed" for chunk in item.chunks]
@@ -288,7 +288,7 @@ class Instance:
         near = _by_vector(query, pool, least) if "vector" in needs else {}
         worded = _by_keyword(query, pool, every=every) if "keyword" in needs else {}
         fusion = wanted.get("fusion_method") or self.settings["fusion_method"]
-        return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[:most]
+        return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[: int(most)]
 
     def matching(self, filters: Any) -> list[Item]:
         """Return the items that a filter lets through."""

@@ -53,7 +53,8 @@ def _chat(request: ModelRequest) -> ModelRequest:
     given = request.body
     system = [{"role": "system", "content": given["system"]}] if given.get("system") else []
     chat = [part for message in given["messages"] for part in _messages(message)]
-    body = {**given, "messages": system + chat, "stop": given.get("stop_sequences") or []}
+    declared = {name: given[name] for name in _INPUT["properties"] if name in given}
+    body = {**declared, "messages": system + chat, "stop": given.get("stop_sequences") or []}
     if "tools" in given:
         body["tools"] = [_offered(tool) for tool in given["tools"]]
     if choice := given.get("tool_choice"):

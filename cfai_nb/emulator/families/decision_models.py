@@ -70,9 +70,9 @@ def _media_schemas(*names: str) -> dict[str, Schema]:
     return {name: array(any_of(url, file), maxItems=FIELDS[name][0]) for name, url in urls.items()}
 
 
-def _state_texts(request: ModelRequest, state: str) -> list[str]:
+def _state_texts(request: ModelRequest) -> list[str]:
     """Return the state as the one input text, with a short name of the media beside it."""
-    has_media = any(request.body.get(name) for name in FIELDS)
+    state, has_media = _text_of(request.body["state"]), any(request.body.get(name) for name in FIELDS)
     return [f"{state}\n[{request.fingerprint(*FIELDS)}]" if has_media else state]
 
 
@@ -303,9 +303,15 @@ def _definitions(fields: Mapping[str, Any]) -> list[str]:
         kinds = {isinstance(spec[bound], str) for bound in ("min", "max") if bound in spec}
         if spec["type"] in ("estimate", "forecast") and (len(kinds) != 1 or not {"min", "max"} <= spec.keys()):
             wrong.append(f"'/fields/{name}' needs min and max, two numbers or two dates")
+        if spec["type"] == "duration" and _unit(spec.get("unit", "second")) not in _SECONDS:
+            wrong.append(f"'/fields/{name}' needs a unit from {', '.join(_SECONDS)}")
         if spec["type"] == "list" and "null_threshold" in spec:
             wrong.append(f"'/fields/{name}' takes no null_threshold")
     return wrong
+
+
+def _unit(word: str) -> str:
+    return word.casefold().removesuffix("s")
 
 
 def _today(request: ModelRequest) -> dt.date | None:
@@ -372,7 +378,7 @@ def _estimate(spec: Mapping[str, Any], value: Any, quantiles: bool) -> dict[str,
         figures["quantiles"] = [low + 2 * wide * at / 98 if wide else value for at in range(99)]
     if spec["type"] == "estimate":
         return _entry(spec, value, figures)
-    steps = spec.get("horizon", 1)
+    steps = int(spec.get("horizon", 1))
     return _entry(spec, [value] * steps, {"steps": [{"value": value, **figures}] * steps})
 
 
@@ -415,13 +421,12 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
         return str(_day(match, today))
     if kind == "duration":
         count, unit = text.split()
-        seconds = int(count) * _SECONDS[unit.casefold().removesuffix("s")]
-        return round(seconds / _SECONDS[str(spec.get("unit") or "second").casefold().removesuffix("s")], 6)
+        return round(int(count) * _SECONDS[_unit(unit)] / _SECONDS[_unit(spec.get("unit", "second"))], 6)
     if kind != "number":
         return text
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
     number = float(text.replace(",", "") if thousands else text.replace(",", "."))
-    return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
+    return round(number) if spec.get("integer") else round(number, int(spec.get("decimals", 12)))
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -432,19 +437,9 @@ def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict
     return {"type": spec["type"], **shown, "p_null": p_null, "confidence": round(1 - p_null, 4), **more}
 
 
+_CLAIRIC_OUTPUT = obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT})
+
 FAMILIES = {
-    "system-one": Family(
-        _clef_input,
-        _CLEF_OUTPUT,
-        lambda request: _state_texts(request, _text_of(request.body["state"])),
-        _clef,
-        _clef_check,
-    ),
-    "clairic": Family(
-        _clairic_input,
-        obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT}),
-        lambda request: _state_texts(request, request.body["state"]),
-        _clairic,
-        _clairic_check,
-    ),
+    "system-one": Family(_clef_input, _CLEF_OUTPUT, _state_texts, _clef, _clef_check),
+    "clairic": Family(_clairic_input, _CLAIRIC_OUTPUT, _state_texts, _clairic, _clairic_check),
 }

@@ -124,11 +124,14 @@ def _flat(content: Any) -> tuple[str, int]:
     return "\n".join(texts), len(parts) - len(texts)
 
 
+# Not every model declares the fields that are read below, so their values may be of any type.
+
+
 def _limit(request: ModelRequest) -> int | None:
     old = request.model.family == "legacy" and request.route == "run"
     for name in ("max_tokens",) if old else ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        if request.body.get(name) is not None:
-            return int(min(max(0, request.body[name]), _ENDLESS))
+        if isinstance(given := request.body.get(name), int | float):
+            return int(min(max(0, given), _ENDLESS))
     return DEFAULT_LIMIT if request.model.family == "legacy" else None
 
 
@@ -138,12 +141,12 @@ def _schema(request: ModelRequest) -> Mapping[str, Any] | bool | None:
         body = {name: part for name, part in body.items() if chat_schemas.constrains_json(request.model, name)}
     if isinstance(body.get("guided_json"), Mapping):
         return dict(body["guided_json"]) or True
-    wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    kind = wanted.get("type")
-    if kind == "json_object":
-        return True
-    if kind != "json_schema":
+    text = body.get("text")
+    wanted = body.get("response_format") or (text.get("format") if isinstance(text, Mapping) else None)
+    if not isinstance(wanted, Mapping) or wanted.get("type") not in ("json_object", "json_schema"):
         return None
+    if wanted["type"] == "json_object":
+        return True
     given = wanted.get("json_schema", wanted.get("schema"))
     if not isinstance(given, Mapping):
         return True
@@ -163,7 +166,6 @@ def _effort(request: ModelRequest) -> int:
     if not request.model.has("reasoning") or not facts:
         return 0
     always = facts.get("off") is None
-    # not every model declares these fields, so their values are not checked yet
     switches, reasoning = (
         part if isinstance(part := body.get(name), Mapping) else {} for name in ("chat_template_kwargs", "reasoning")
     )
@@ -377,6 +379,6 @@ def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: 
 
 
 def _stopped(text: str, stop: Any) -> str:
-    for mark in [stop] if isinstance(stop, str) else stop or []:
-        text = text.partition(mark)[0] if mark else text
+    for mark in [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else ():
+        text = text.partition(mark)[0] if isinstance(mark, str) and mark else text
     return text

@@ -95,7 +95,7 @@ def _answer(request: ModelRequest) -> ModelResult:
     if request.route == "run" and request.model.family == "responses+chat" and request.body.get("stream"):
         return ModelResult({})  # seen on the service: plain JSON with an empty result; these stream at /v1 only
     generated = prompts.generate(request, prompt)
-    copies = int(request.body.get("n") or 1) if _speaks_chat(request) else 1
+    copies = int(request.body.get("n") or 1) if _takes_copies(request) else 1
     cached = min(request.cached, prompt.tokens)
     units = {"input_tokens": prompt.tokens - cached, "output_tokens": generated.tokens * copies}
     if cached:
@@ -109,6 +109,11 @@ def _answer(request: ModelRequest) -> ModelResult:
 
 def _speaks_chat(request: ModelRequest) -> bool:
     return request.route == "chat" or request.model.family != "legacy" or request.model.id == MIXED
+
+
+def _takes_copies(request: ModelRequest) -> bool:
+    """Return whether ``n`` is a field of the request: in Chat Completions, on either address."""
+    return "input" not in request.body and (request.route == "chat" or request.model.family != "legacy")
 
 
 def _usage(request: ModelRequest, units: Mapping[str, int], generated: prompts.Generated) -> dict[str, Any]:

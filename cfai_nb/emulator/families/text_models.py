@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import standins
 from ..error_codes import refuse
-from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one, one_of, require
+from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, complaints, each, obj, one, one_of, require
 from ..model_catalogue import Model
 from . import Family, ModelRequest, ModelResult, openai_usage, prompts
 from .chat_schemas import SAMPLING
@@ -59,7 +59,7 @@ def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     body = request.body
     if request.route == "embeddings":
         return "text", _texts(body["input"])
-    if "contexts" in body:
+    if "contexts" in body and request.model.family == "bge-m3" and not ("text" in body and complaints(body, _CONTEXTS)):
         return "contexts", _contexts(request)
     for name in ("text", "documents", "queries"):
         if name in body:
@@ -67,10 +67,14 @@ def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     return "", []
 
 
+def _query(request: ModelRequest) -> list[str]:
+    """Return the query beside contexts, or nothing."""
+    return [request.body["query"]] if _named_texts(request)[0] == "contexts" and "query" in request.body else []
+
+
 def _embedded(request: ModelRequest) -> list[str]:
     """Return every text that is charged."""
-    found = _named_texts(request)[1]
-    return [request.body["query"], *found] if "query" in request.body else found
+    return [*_query(request), *_named_texts(request)[1]]
 
 
 def _embeddings_check(request: ModelRequest, schema: Schema) -> None:
@@ -117,8 +121,8 @@ def _embed(request: ModelRequest) -> ModelResult:
     usage = {
         "input_tokens": sum(min(standins.count_tokens(text), request.model.context or 1 << 30) for text in charged)
     }
-    if "query" in request.body:
-        return ModelResult(_ranked(matrix, _vectors(request, [request.body["query"]])[0]), usage)
+    if query := _query(request):
+        return ModelResult(_ranked(matrix, _vectors(request, query)[0]), usage)
     short = request.fault == "short" and len(found) > 1
     rows = matrix[:-1].tolist() if short else matrix.tolist()
     if request.route == "embeddings":
@@ -131,10 +135,10 @@ def _embed(request: ModelRequest) -> ModelResult:
     return ModelResult(result, usage, damaged=short)
 
 
-def _ranked(matrix: Any, query: Any, most: int | None = None) -> dict[str, Any]:
+def _ranked(matrix: Any, query: Any, most: float | None = None) -> dict[str, Any]:
     """Return the positions of vectors by their similarity to another."""
     scores = (matrix @ query).clip(0, 1).round(6).tolist()
-    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: most or len(scores)]
+    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: int(most or len(scores))]
     return {"response": [{"id": place, "score": score} for place, score in ranked]}
 
 

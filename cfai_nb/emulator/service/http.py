@@ -97,7 +97,7 @@ def _bad_input(why: object) -> ServiceError:
 def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError] = _bad_input) -> dict[str, Any]:
     """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
     try:
-        given = from_json(raw)
+        given = from_json(raw, allow_inf_nan=False)
         if not isinstance(given, dict):
             raise ValueError("expected an object")
     except ValueError as error:
