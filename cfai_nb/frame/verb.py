@@ -22,8 +22,8 @@ from ..models import Model
 from ..tasks import Check, Extract, Rank, Task, Verify
 from . import rows
 from .call import Call, Whole
-from .cascades.cascade import Cascade, CascadeCall
-from .cascades.cascade_parts import DECIDING
+from .cascades import DECIDING, Cascade
+from .cascades.cascade_call import CascadeCall
 from .extract_call import ExtractCall
 from .progress import Display
 from .steps import Form, Forms, Steps
@@ -81,9 +81,12 @@ class BoundVerb(Forms):
         return f"<df.cfai.{self.__name__}{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
 
     def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
-        unknown = options.keys() - self._verb.help.signature.parameters.keys()
-        refuse_unknown(self.__name__, unknown, self._verb.help.options)
+        self._refuse_unknown(options)
         return self._verb.definition(self._data, *args, **options)
+
+    def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
+        if unknown := options.keys() - self._verb.help.signature.parameters.keys():
+            refuse_unknown(self.__name__, unknown, self._verb.help.options)
 
 
 class Function(Forms):
@@ -130,6 +133,7 @@ class BoundTaskVerb(BoundVerb):
 
     def call(self, *args: Any, **options: Any) -> Call:
         """Return the call, checked and not yet made, for those who carry it out themselves."""
+        self._refuse_unknown(options)
         verb: TaskVerb = self._verb
         return verb.call(self._data, *args, **options)
 
@@ -191,7 +195,6 @@ class TaskVerb(Verb):
         if len(args) > len(names):
             raise TypeError(f"{self.name}() takes {len(names)} arguments after the column ({', '.join(names)})")
         options = {**dict(zip(names, args, strict=False)), **options}
-        refuse_unknown(self.name, options, self.help.options)
         fields = {field.name for field in dataclasses.fields(self.task)}
         given = {name: options.pop(name) for name in list(options) if name not in fields}
         model = given.pop("model", None)

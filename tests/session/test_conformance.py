@@ -21,7 +21,7 @@ from cfai_nb.emulator.service.faults import QUIRKS
 from cfai_nb.emulator.service.model_listing import FAMILIES
 from cfai_nb.models import catalogue
 from cfai_nb.models.ledger import Budget
-from cfai_nb.session.conformance.checking import Check, Checked, Outcome, check, chosen, cost_of, emulated, prices
+from cfai_nb.session.conformance import Check, Checked, Outcome, check, chosen, cost_of, emulated, prices
 from cfai_nb.session.conformance.expectations import (
     Observed,
     Statement,
@@ -204,7 +204,7 @@ def test_faults_are_repeated_and_a_dead_service_is_no_difference(monkeypatch: py
     """A 503 is asked again; where nothing answers, a statement was not asked, which is not a difference."""
     some = chosen(["embed"])[:2]
     assert {each.verdict for each in asked(some, faults=["503", "reset"])} == {"holds"}
-    monkeypatch.setattr("cfai_nb.session.conformance.checking._PATIENCE", 0.05)
+    monkeypatch.setattr("cfai_nb.session.conformance._PATIENCE", 0.05)
     for fault, why in (("reset", "connection lost"), ("503", "503"), ("4006", "4006")):
         dead = asked(some, faults={fault: 1.0})
         assert {each.verdict for each in dead} == {"not asked"}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -28,7 +29,7 @@ from ...models.ledger import Charge
 from ...tasks import Cells, Json
 from .codec import Turn, decode, encode, seal
 from .key_index import SLOT_BITS, IndexDamaged, Places, Reader, rebuild, split
-from .tables import SEALED, Displaced, explain, file_at, open_file, prepare
+from .tables import SEALED, Displaced, explain, open_file, prepare
 from .writer import HELD, Job, Write, Writer
 
 #: Bytes of answers from which on the least recently used ones are evicted.
@@ -67,9 +68,9 @@ class Store:
         with self._explained():
             self._reader = open_file(path)
             try:
-                before = file_at(path)
+                before = _file_at(path)
                 prepare(self._reader, path)
-                self._file = file_at(path)
+                self._file = _file_at(path)
                 self._steady = before == self._file  # some network drives give a file a new number at each look
             except BaseException:
                 self._reader.close()
@@ -97,7 +98,7 @@ class Store:
 
     def displaced(self) -> str | None:
         """Return what happened to the file that was opened, such as that it was deleted; None if it is still there."""
-        found = file_at(self.path)
+        found = _file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None
         return "the file was deleted while it was open" if found is None else "another file was put in its place"
@@ -325,6 +326,15 @@ class Store:
             rows = connection.execute("SELECT coalesce(sum(rows), 0) FROM packs").fetchone()[0]
             size = connection.execute(HELD).fetchone()[0]
         return int(rows), int(size)
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Return the identity of the file at the path; None if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lately(used: object) -> bool:

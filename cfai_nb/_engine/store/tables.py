@@ -177,15 +177,6 @@ class Displaced(Exception):
     """The file at the path is not the one that was opened."""
 
 
-def file_at(path: Path) -> tuple[int, int] | None:
-    """Return the identity of the file at the path; None if there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def is_lock(error: Exception) -> bool:
     """Whether an error only says that another program holds a lock at the moment."""
     text = str(error).lower()
