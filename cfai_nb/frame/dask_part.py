@@ -157,7 +157,7 @@ class Part:
             stop.end()
 
     def _session(self, link: Any) -> Session:
-        from ..session.session import named  # importing the package does not load the engine
+        from ..session.session import named  # loads the engine
 
         if link is not None:
             held: Session = link.session(self.session)
@@ -328,7 +328,7 @@ class SharedLimit:
 
 def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
-    from .._engine.account import SharedBudget
+    from .._engine.account import SharedBudget  # loads the engine
 
     name = next((name for name, one in _budgets.items() if one is budget), "")
     if not name:

@@ -246,7 +246,7 @@ class DaskReport(ReportOfCalls):
 
     def _enter(self, part: str) -> None:
         """Enter what a part was charged in the ledger of the client, a line for each of its calls."""
-        from ..session.session import named
+        from ..session.session import named  # loads the engine
 
         if (session := named(self._session)) is None:
             return
