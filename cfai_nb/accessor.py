@@ -1,7 +1,7 @@
 """``df.cfai`` and ``s.cfai``: one class for both, one line per verb.
 
 It stands above the widgets, which it opens when they are used.  ``accessor.pyi`` is what editors and type checkers see
-of it: made by ``python tests/make_stub.py`` from the definitions named here.
+of it: made by ``python tests/freeze.py`` from the definitions named here.
 """
 
 from __future__ import annotations
