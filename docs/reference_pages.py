@@ -22,9 +22,10 @@ import cfai_nb as cf
 from cfai_nb._engine.run_options import NAMES, RunOptions
 from cfai_nb.cli import parser
 
+_TEXT = "Text in, a column out"
+#: The verbs of each part of the page; a verb that is a task and is not named here is one of the first part.
 VERBS = {
-    "Text in, a column out": "embed classify generate ask check score sentiment extract summarize translate "
-    "fix_grammar mask moderate verify",
+    _TEXT: "verify",
     "Rows": "filter rank discover run compare tune review",
     "Pictures, sound and documents": "image caption detect transcribe speak to_markdown",
     "Vectors": "as_vectors search similarity sim_join dedupe cluster label_clusters project outliers",
@@ -129,12 +130,22 @@ def _class(name: str, value: type) -> str:
     return _entry("class", name, signature, "\n\n".join(part for part in parts if part))
 
 
+def verbs() -> dict[str, list[str]]:
+    """Return the names of all verbs, by the part of the page they stand in."""
+    parts = {title: names.split() for title, names in VERBS.items()}
+    made = {name: verb for name, verb in vars(cf.Accessor).items() if not name.startswith("_")}
+    rest = [name for name in made if not any(name in names for names in parts.values())]
+    if unplaced := [name for name in rest if not hasattr(made[name], "task")]:
+        raise KeyError(f"docs/reference_pages.py: name these verbs in VERBS: {unplaced}")
+    return parts | {_TEXT: rest + parts[_TEXT]}
+
+
 def _verbs() -> str:
     bound = pd.DataFrame({"text": ["a"]}).cfai
     parts = []
-    for title, names in VERBS.items():
+    for title, names in verbs().items():
         parts.append(_heading(title))
-        for name in names.split():
+        for name in names:
             verb = getattr(bound, name)
             given = list(NAMES) if _runs(verb) else []
             signature = _signature(verb, given, "**run_options" if given else "")

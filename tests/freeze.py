@@ -46,11 +46,14 @@ def loaded() -> Iterator[str]:
 
 
 def public() -> Iterator[str]:
-    """Public names, and how each is called."""
+    """Public names, those of public modules too, and how each is called."""
     import cfai_nb as cf
 
     for name in sorted(cf.__all__):
-        yield f"{name}{_signature(getattr(cf, name))}"
+        value = getattr(cf, name)
+        yield f"{name}{_signature(value)}"
+        if inspect.ismodule(value):
+            yield from (f"{name}.{each}{_signature(getattr(value, each))}" for each in sorted(value.__all__))
 
 
 def verbs() -> Iterator[str]:

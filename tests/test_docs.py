@@ -127,6 +127,13 @@ def test_the_table_of_requests(verb: str, options: dict[str, Any], rows: int, re
     assert planned == cf.last_run().event.requests == requests
 
 
+def test_every_plot_is_in_the_gallery() -> None:
+    """The gallery draws each plot and has a part about it."""
+    page, drawn = TEXTS["docs/gallery.md"], (ROOT / "docs" / "gallery_plots.py").read_text("utf-8")
+    shown = [name for name in cf.plots.__all__ if f"## {name}\n" in page and f'"{name}": (' in drawn]
+    assert shown == cf.plots.__all__, "a plot has an entry in docs/gallery_plots.py and a part in docs/gallery.md"
+
+
 def test_the_part_about_verbs_is_made_by_the_code() -> None:
     """Every verb that sends something stands in the table with its models, and has an example with its output."""
     text = TEXTS["docs/reference/table.md"]
