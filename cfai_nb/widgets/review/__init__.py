@@ -143,7 +143,10 @@ class Review:
 
     @property
     def weights(self) -> pd.Series[float]:
-        """With which probability each row was drawn; missing where it was not."""
+        """With which probability each row was drawn, for ``cf.quality``; missing where it was not.
+
+        Of rows with equal content one has it, divided by how many there are: their one label is one row of gold.
+        """
         return self._state.weights
 
     @property
