@@ -87,6 +87,24 @@ def test_names_exist(name: str) -> None:
     assert set(re.findall(r"cfai-nb (\w+)", prose)) <= set(known)
 
 
+def named(path: str) -> list[Path]:
+    """The files or folders a guide names: from the root, from the package, or a file by its name alone."""
+    places = [ROOT / path, ROOT / "cfai_nb" / path]
+    return [place for place in places if place.exists()] or ([] if "/" in path else [*ROOT.glob(f"cfai_nb/**/{path}")])
+
+
+@pytest.mark.parametrize("guide", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_guides_name_what_is_there(guide: str) -> None:
+    """Every file and folder that a guide names is there, and every name it says is in a file is in it."""
+    text = (ROOT / guide).read_text("utf-8")
+    paths = {path for path in re.findall(r"`([\w./]+(?:\.py|\.json|\.pyi|/))`", text) if "docs/_build" not in path}
+    assert len(paths) > 15
+    assert {path for path in paths if not named(path)} == set()
+    inside = re.findall(r"`(\w+)` (?:of|in) `([\w./]+\.py)`", text)
+    assert inside
+    assert [pair for pair in inside if not any(pair[0] in file.read_text("utf-8") for file in named(pair[1]))] == []
+
+
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_links_lead_somewhere(name: str) -> None:
     """Every relative link names a file of the project, and every link within the page a heading."""
