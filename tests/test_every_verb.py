@@ -102,6 +102,7 @@ CASES = {
     "classify": Case("classify", options={"labels": ["weather", "sport"]}),
     "check": Case("check", options={"condition": "It is about Rome."}),
     "filter": Case("filter", options={"condition": "It is about Rome."}),
+    "extract": Case("extract", options={"fields": ["city"]}),
     "labels within labels": Case("classify", options={"labels": {"place": ["city", "sea"], "thing": ["tool", "food"]}}),
     "image": Case("image", on="{it} in red", options={"model": "flux-2-klein-4b", "size": 256}),
     "detect": Case("detect", pictures, options={"target": "red circle"}),
