@@ -179,7 +179,7 @@ class Accessor:
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
     to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
-    answer = Verb("frame.ai_search.passages", "answer")
+    answer = Verb("frame.ai_search", "answer")
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
@@ -208,7 +208,7 @@ class Accessor:
 
 
 #: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
-enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
+enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 @takes_options()

@@ -47,7 +47,7 @@ HOMES = {
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"session.endpoint"},
-    "polars": {"frame.polars", "frame.files.batches"},
+    "polars": {"frame.polars", "frame.enrich.batches"},
     "dask": {"frame.dask"},
     "distributed": {"frame.dask", "frame.dask_part", "session.cluster"},
 }

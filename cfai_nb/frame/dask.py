@@ -31,12 +31,12 @@ from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
-from .cascades.cascade import Cascade
-from .cascades.cascade_parts import TRUTH
-from .columns import without_rows
+from .cascades import TRUTH, Cascade
 from .dask_part import CascadePart, Part, Priced, active, outlined
+from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
 from .polars import when_imported
+from .rows import without_rows
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
@@ -155,12 +155,11 @@ class DaskVerb:
 
     def _report(self, part: Part, call: Call) -> None:
         """Make the report of all parts, which they find by what they have in common."""
-        from .dask_report import DaskReport
-
         cascade = isinstance(part, CascadePart)
         verb = f"{self.__name__} with a cascade" if cascade else self.__name__
         asked, partitions = None if cascade else len(part.asked), self._data.npartitions
-        DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report = DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report.budget = call.options.budget
 
     @property
     def _chooses(self) -> bool:
@@ -314,9 +313,8 @@ def _join_cluster(session: Session, part: Part) -> None:
         client = distributed.default_client()
     except ValueError:  # there is none
         return
-    from .dask_report import take
+    from ..session import cluster  # which imports distributed
 
-    cluster = importlib.import_module("..session.cluster", __package__)
     cluster.register(client, session, take)
     if part.budget is not None and part.budget.name.startswith("free"):
         cluster.limit(client, session, part.budget.name, part.budget.neurons, part.budget.label)
@@ -332,8 +330,6 @@ def _stop_with_dask() -> None:
 
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
-    from .dask_report import end_idle
-
     if failed:
         ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
         for call, stop in tuple(active):

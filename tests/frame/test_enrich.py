@@ -23,10 +23,10 @@ from test_every_verb import CASES
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.frame.call import Call
-from cfai_nb.frame.files import batches
-from cfai_nb.frame.files.batches import Reader, source_of
-from cfai_nb.frame.files.enrich_columns import made_of
-from cfai_nb.frame.files.parts import Part, left
+from cfai_nb.frame.enrich import batches
+from cfai_nb.frame.enrich.batches import Reader, source_of
+from cfai_nb.frame.enrich.enrich_columns import made_of
+from cfai_nb.frame.enrich.parts import Part, left
 
 EMBED = {"vector": (cf.Embed(), "text", {"model": "bge-base-en-v1.5"})}
 SMALL = 250_000  # bytes: some 20 rows of vectors a part
