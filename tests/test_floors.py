@@ -230,7 +230,6 @@ def test_the_rooms_of_the_emulator_are_floors() -> None:
     """Inside the emulator too, an import points down: from the app to service to families to stand-ins to schemas."""
     floors = (
         {"__init__"},
-        {"server"},
         {"app"},
         {"search_namespaces"},
         {"search_instance"},

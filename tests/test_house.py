@@ -17,7 +17,7 @@ HOUSE = Path(cf.__file__).parent
 #: Folders that grow by a file for each verb, plot, widget and family of models, as CONTRIBUTING.md asks for.
 GROWING = ("tasks", "plots", "widgets", "emulator/families")
 #: What is allowed: files outside the folders that grow, and the rest everywhere.  A number here only goes down.
-ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 159, 450, 60, 3
+ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 153, 450, 60, 3
 FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 222
 
 

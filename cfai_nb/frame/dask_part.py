@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._engine.account import SharedBudget
 from .._engine.run_options import NAMES
 from .._engine.stopping import Stop
 from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
 from ..models import price
 from ..models.ledger import Budget
-from ..session.session import named, use
 from . import rows as frames_of
 from .call import Call, warn
 from .cascades import Cascade, CascadePlan
@@ -159,6 +157,8 @@ class Part:
             stop.end()
 
     def _session(self, link: Any) -> Session:
+        from ..session.session import named  # loads the engine
+
         if link is not None:
             held: Session = link.session(self.session)
             return held
@@ -171,6 +171,8 @@ class Part:
 
     def _steps(self, session: Session, frame: Any) -> Any:
         """Return the steps of the verb on a partition."""
+        from ..session.session import use
+
         use(session)
         return getattr(frame.cfai, self.verb)._steps(*self.args, **self.options, progress=False)
 
@@ -326,6 +328,8 @@ class SharedLimit:
 
 def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
+    from .._engine.account import SharedBudget  # loads the engine
+
     name = next((name for name, one in _budgets.items() if one is budget), "")
     if not name:
         free = isinstance(budget, SharedBudget)
