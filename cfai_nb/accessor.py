@@ -12,13 +12,14 @@ import inspect
 import re
 import warnings
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from . import tasks
 from .errors import fold, near, refuse_unknown, takes_options
-from .frame import arrow, dask, polars, rows
+from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 
@@ -226,11 +227,17 @@ def on(data: rows.Frame) -> Accessor:
     return Accessor(data)
 
 
+def _register_with_dask(module: ModuleType) -> None:
+    from .frame import dask  # when Dask is there: importing the package is quick
+
+    dask.register(Accessor, module)
+
+
 def register() -> None:
     """Give DataFrame and Series their ``cfai``, also those of Polars and Dask; and files their vectors."""
     arrow.register()
     polars.register(Accessor)
-    dask.register(Accessor)
+    polars.when_imported("dask.dataframe", "DataFrame", _register_with_dask)
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -9,7 +9,6 @@ changed.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import hashlib
@@ -82,7 +81,7 @@ def commands() -> Iterator[str]:
     """The help of every command."""
     from cfai_nb import cli
 
-    listed = next(action.choices for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
+    listed = next(each.choices for each in cli.parser()._actions if isinstance(each.choices, dict))
     for command in ([], *([name] for name in listed)):
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):

@@ -35,7 +35,6 @@ from .cascades import TRUTH, Cascade
 from .dask_part import CascadePart, Part, Priced, active, outlined
 from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
-from .polars import when_imported
 from .rows import without_rows
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
@@ -357,18 +356,14 @@ def _parts_in(node: Any) -> Iterator[Part]:
 # -- when Dask is imported -------------------------------------------------------------------------------------------
 
 
-def register(accessor: type) -> None:
-    """Give the frames and Series of Dask their ``cfai``: now, or when ``dask.dataframe`` is imported."""
+def register(accessor: type, module: ModuleType) -> None:
+    """Give the frames and Series of ``dask.dataframe`` their ``cfai``."""
     namespace = type("DaskAccessor", (DaskAccessor,), {"accessor": accessor, "__doc__": DaskAccessor.__doc__})
-
-    def add(module: ModuleType) -> None:
-        own = importlib.import_module("dask.dataframe.extensions")
-        for owner in (module.DataFrame, module.Series):
-            if "cfai" in vars(owner):  # again, as after a reload
-                del owner.cfai
-        own.register_dataframe_accessor("cfai")(namespace)
-        own.register_series_accessor("cfai")(namespace)
-        example = [np.zeros(1, dtype=np.float32)] * 2
-        own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))
-
-    when_imported("dask.dataframe", "DataFrame", add)
+    own = importlib.import_module("dask.dataframe.extensions")
+    for owner in (module.DataFrame, module.Series):
+        if "cfai" in vars(owner):  # again, as after a reload
+            del owner.cfai
+    own.register_dataframe_accessor("cfai")(namespace)
+    own.register_series_accessor("cfai")(namespace)
+    example = [np.zeros(1, dtype=np.float32)] * 2
+    own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))

@@ -218,18 +218,10 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
 
 
 def sim_join(
-    data: Frame,
-    /,
-    other: pd.DataFrame | pd.Series[Any],
-    left_on: Any = None,
-    right_on: Any = None,
-    top_k: int = 1,
-    threshold: float | None = None,
-    *,
-    how: Literal["inner", "left"] = "inner",
-    suffixes: tuple[str | None, str | None] = ("_x", "_y"),
-    **options: Any,
-) -> Steps[pd.DataFrame]:
+    data: Frame, /, other: pd.DataFrame | pd.Series[Any], left_on: Any = None, right_on: Any = None, top_k: int = 1,
+    threshold: float | None = None, *, how: Literal["inner", "left"] = "inner",
+    suffixes: tuple[str | None, str | None] = ("_x", "_y"), **options: Any,
+) -> Steps[pd.DataFrame]:  # fmt: skip
     """Join two frames by what their rows mean: each row with the closest of the other frame.
 
     Parameters
