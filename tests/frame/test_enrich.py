@@ -497,6 +497,20 @@ def test_columns_are_known_before_anything_is_asked(case: Any, tmp_path: Path) -
     assert pa.Table.from_arrays(list(made.arrays(None, 0, 3, schema)), schema=schema).num_rows == 3
 
 
+class Poster(cf.GenerateImage):
+    """A verb of another name that makes pictures."""
+
+    name = "poster"
+
+
+def test_a_picture_is_bytes_whatever_its_verb_is_called(emulator: Emulator) -> None:
+    """A task says itself that its cells are pictures or sound, so a new verb of media gets a column of bytes."""
+    frame = pd.DataFrame({"text": ["a red circle"]})
+    for task in (cf.GenerateImage(), Poster()):
+        made = made_of("new", Call(task, None, frame, "{text}", {}))
+        assert (made.kinds, made.bytes_a_row) == ({"new": "media"}, 1_500_000)
+
+
 def test_what_is_left() -> None:
     """Parts that are gone are cut into as many pieces as there were, and the end is open."""
     parts = {n: Part(Path(f"part-{n}"), {"start": a, "stop": b}) for n, a, b in [(0, 0, 10), (3, 31, 40)]}
