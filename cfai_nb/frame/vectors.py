@@ -154,7 +154,7 @@ def search(
             "filter= and namespace= are for a store of the service: give index= or instance=, or filter the frame."
         )
     column = yield from embedding.column(data, on, asks=sends_text(query))
-    wanted = yield from embedding.query(query, column.space)
+    wanted = yield from embedding.query(query, column.space, among=len(column))
     if isinstance(query, pd.Series) and not sends_text(query):
         refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
 
@@ -205,7 +205,7 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
         both = column.present & second.present
         column, second = column.select(both), second.select(both)
     else:
-        query = yield from embedding.query(other, column.space)
+        query = yield from embedding.query(other, column.space, among=len(column))
         if query.names is not None:
             raise ValueError("one text or vector is compared with all rows; search() takes several")
         second = query.matrix[0]

@@ -282,6 +282,19 @@ def test_no_rows_are_no_special_case(emulator: Emulator) -> None:
         assert frame.cfai.sim_join(none, "vec", "vec").empty
 
 
+@pytest.mark.parametrize("dtype", ["object", "str"])
+def test_no_texts_are_no_special_case(emulator: Emulator, dtype: str) -> None:
+    """Frames without a single text give empty and missing results too, for queries that are texts; nothing is sent."""
+    none = pd.DataFrame({"text": pd.Series([None, None], dtype=dtype)})
+    for frame in (none, none.head(0)):
+        assert frame.cfai.search("refund", on="text").empty
+        assert frame.cfai.search(["refund", "parcel"], on="text").columns.tolist() == ["text", "score", "query"]
+        assert frame.cfai.similarity("text", "refund").isna().all()
+        assert frame.cfai.cluster("text", model="bge-m3", cache="refresh").isna().all()
+        assert frame.cfai.search("refund", on="text", model="bge-m3", gateway="default").empty
+    assert not emulator.requests
+
+
 # -- joins and duplicates ----------------------------------------------------------------------------------------------
 
 
