@@ -295,6 +295,25 @@ def test_no_texts_are_no_special_case(emulator: Emulator, dtype: str) -> None:
     assert not emulator.requests
 
 
+@pytest.mark.filterwarnings("error")
+def test_columns_of_several_levels(emulator: Emulator) -> None:
+    """What is added to columns of two levels has two levels as well, and joins with columns of one."""
+    on = ("a", "text")
+    frame = pd.DataFrame({on: ["a refund", "a parcel", None], ("b", "n"): [1, 2, 3]}, index=[1, 1, 2])
+    other = pd.DataFrame({"text": ["refund"], "n": [3]})
+    score = ("score", "")
+    assert list(frame.cfai.rank(on, "refund")) == [on, ("b", "n"), score]
+    assert list(frame[on].cfai.rank(query="refund")) == [on, score]
+    assert list(frame.cfai.search(["refund", "parcel"], 1, on)) == [on, ("b", "n"), score, ("query", "")]
+    joined = frame.cfai.sim_join(other, on, "text")
+    assert list(joined) == [on, ("b", "n"), ("text", ""), ("n", ""), score]
+    assert joined.index.tolist() == [1, 1]
+    assert list(other.cfai.sim_join(frame, "text", on)) == [("text", ""), ("n", ""), on, ("b", "n"), score]
+    alone = frame.reset_index(drop=True)
+    alone.cfai.to_vectorize("levels", on, create=True, wait=True)
+    assert list(alone.cfai.search("refund", 1, index="levels")) == [on, ("b", "n"), ("id", ""), score]
+
+
 # -- joins and duplicates ----------------------------------------------------------------------------------------------
 
 
