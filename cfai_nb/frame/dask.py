@@ -34,7 +34,7 @@ from .arrow import VectorArray, VectorDtype
 from .cascades.cascade import Cascade
 from .cascades.cascade_parts import TRUTH
 from .columns import without_rows
-from .dask_part import CascadePart, Part, Priced, active, outlined
+from .dask_part import CascadePart, Part, Priced, active, ended, outlined
 from .gold import by_content, columns_in, replaced
 from .polars import when_imported
 from .steps import Form, advance
@@ -326,18 +326,24 @@ def _stop_with_dask() -> None:
     """Have parts stopped when a computation in this process ends early: by an error, or by Stop in the notebook."""
     from dask.callbacks import Callback
 
-    callback = Callback(finish=_computed)
+    callback = Callback(start=_begins, finish=_computed)
     if not any(each[4] is _computed for each in Callback.active if len(each) > 4):
         callback.register()
+
+
+def _begins(graph: Any) -> None:
+    if ended:  # computed again
+        ended.difference_update(part.call for key in tuple(graph) for part in _parts_in(graph.get(key)))
 
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
     from .dask_report import end_idle
 
     if failed:
-        ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        calls = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        ended.update(calls)
         for call, stop in tuple(active):
-            if call in ended:
+            if call in calls:
                 stop.ask(STOP)
     end_idle()
 

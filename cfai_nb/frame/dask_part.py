@@ -22,7 +22,7 @@ import pandas as pd
 
 from .._engine.run_options import NAMES
 from .._engine.stopping import Stop
-from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
+from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError, Stopped
 from ..models import price
 from ..models.ledger import Budget
 from . import rows as frames_of
@@ -43,6 +43,8 @@ _proven: set[str] = set()
 _SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
 active: set[tuple[str, Stop]] = set()
+#: Calls of which the last computation in this process ended early: a part that was still being read does not begin.
+ended: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ class Part:
         stop = Stop()
         active.add((self.call, stop))
         try:
+            if link is None and self.call in ended:  # looked up once it is among the active ones
+                raise Stopped("The computation ended before this part began; nothing was sent for it.")
             with contextlib.nullcontext() if link is None else link.part(self.call, stop):
                 return stop.context().run(do, self._session(link), frame, link)
         finally:

@@ -21,7 +21,7 @@ from processes import environment, until
 import cfai_nb as cf
 from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame import dask_report, progress
+from cfai_nb.frame import dask_part, dask_report, progress
 from cfai_nb.widgets import progress as widgets
 from cfai_nb.widgets.progress import Bar
 
@@ -242,6 +242,35 @@ def test_stop_ends_all_partitions(tmp_path: Path) -> None:
     time.sleep(0.2)
     assert emulator.requests == before < 2_000
     until(lambda: frame.cfai.generate.plan("Say {text}").stored == before)
+
+
+def test_a_part_that_begins_after_stop_sends_nothing(
+    emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that Dask had handed to a thread when ``compute()`` was interrupted does not begin; computed again it
+    does."""
+    begun, stopped, link = threading.Event(), threading.Event(), dask_part._link
+
+    def late() -> Any:
+        begun.set()
+        stopped.wait(5)
+        return link()
+
+    def interrupt() -> None:
+        begun.wait()
+        time.sleep(0.05)  # until the main thread waits
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(dask_part, "_link", late)
+    threading.Thread(target=interrupt, daemon=True).start()
+    answers = frame.cfai.generate("Say {text}")
+    with pytest.raises(KeyboardInterrupt):
+        answers.compute(scheduler="threads")
+    stopped.set()
+    time.sleep(0.2)
+    assert not emulator.requests
+    assert len(answers.compute(scheduler="threads")) == len(frame)
+    assert emulator.requests
 
 
 def test_a_notebook_shows_one_bar(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
