@@ -116,8 +116,9 @@ class DaskVerb:
             return RangePlan(**found)
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
+        once = part.options["cache"] in (True, "only") and part.stores
         plans = [
-            DaskPlan.of(f"{part.verb} with {asked.model}", each, asked.batch, asked.rate)
+            DaskPlan.of(f"{part.verb} with {asked.model}", each, asked.batch, asked.rate, once=once)
             for asked, each in zip(part.asked, zip(*parts, strict=True), strict=True)
         ]
         return functools.reduce(operator.add, plans)
@@ -221,7 +222,8 @@ class DaskPlan:
     words : str
         Verb and model.
     partitions, rows, missing, distinct, stored, requests : int
-        Equal inputs count once, also in different partitions.
+        Equal inputs count once, also in different partitions; what is sent again for each partition (without a store,
+        or with ``cache=False`` or ``"refresh"``) counts for each in ``requests`` and ``cost``.
     cost : Cost
         An estimate; ``neurons`` is None where the model publishes no price.
     minutes : float or None
@@ -239,8 +241,10 @@ class DaskPlan:
     minutes: float | None
 
     @classmethod
-    def of(cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None) -> DaskPlan:
-        """Add up the partitions; an input that several have is counted in the first of them."""
+    def of(
+        cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None, *, once: bool = True
+    ) -> DaskPlan:
+        """Add up the partitions; an input that several have is counted in the first of them, if it is sent `once`."""
         there = [part for part in parts if part.keys is not None and len(part.keys)]
         keys = np.concatenate([part.keys for part in there]) if there else np.empty(0, dtype="V16")
         _, first = np.unique(keys.view([("high", "u8"), ("low", "u8")]), return_index=True)
@@ -248,7 +252,7 @@ class DaskPlan:
         new[first] = True
         open_ = np.concatenate([part.open for part in there]) if there else new
         prices = np.concatenate([part.prices for part in there]) if there else np.empty(0)
-        sent = new & open_
+        sent = new & open_ if once else open_
         ends = np.cumsum([len(part.keys) for part in there])
         counts = [int(each.sum()) for each in np.split(sent, ends[:-1])] if there else []
         requests = sum(-(-count // batch) for count in counts)

@@ -115,6 +115,11 @@ class Part:
         """What Dask names its tasks after: without it, all of what was asked would be in their names."""
         return f"cfai-{self.verb}"
 
+    @property
+    def stores(self) -> bool:
+        """Whether a part finds what another part was answered; asked in the process that made the call."""
+        return self._held[0].store_path is not None
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": []}
 

@@ -145,6 +145,19 @@ def test_the_price_of_the_plan_is_that_of_pandas(emulator: Emulator, frame: Any,
     assert (plan.distinct, plan.requests) == (whole.distinct, whole.requests)
 
 
+@pytest.mark.parametrize(("store", "cache"), [("s.sqlite", "refresh"), ("s.sqlite", False), (False, True)])
+def test_what_each_partition_sends_again_is_priced_for_each(tmp_path: Path, store: Any, cache: Any) -> None:
+    """Without stored answers equal inputs of several partitions are bought for each, and the plan says so."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=store and tmp_path / store)
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at % 5}" for at in range(20)]}), npartitions=4)
+    plan = frame.cfai.embed.plan("text", cache=cache)
+    assert (plan.distinct, plan.requests) == (5, 4)
+    frame.cfai.embed("text", cache=cache).compute(scheduler="synchronous")
+    assert emulator.requests == plan.requests
+    assert plan.cost.neurons >= emulator.billed > 0
+
+
 def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
     """It is not given to each partition again; what was bought is kept."""
     frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at:04}" for at in range(80)]}), npartitions=8)
