@@ -275,8 +275,10 @@ def test_empty_files(emulator: Emulator, tmp_path: Path) -> None:
     pq.write_table(empty, source / "000005.parquet")
     cf.enrich(source, tmp_path / "out", EMBED)
     assert read(tmp_path / "out").num_rows == 20
-    cf.enrich(source / "000005.parquet", tmp_path / "none", EMBED)
-    assert read(tmp_path / "none").column_names == ["id", "text", "tags", "vector", "vector__error"]
+    named = {**EMBED, "mood": (cf.Sentiment(), "text"), "why": (cf.Generate(), "Why is {text} {mood}?")}
+    cf.enrich(source / "000005.parquet", tmp_path / "none", named)
+    new = [name for each in named for name in (each, f"{each}__error")]
+    assert read(tmp_path / "none").column_names == ["id", "text", "tags", *new]
     (source / "000006.parquet").write_bytes(b"")
     with pytest.raises(cf.InputError, match=r"000006.parquet \(0 bytes\) is not a whole parquet file"):
         cf.enrich(source, tmp_path / "o3", EMBED)
