@@ -21,7 +21,7 @@ from .._engine.run_options import RunOptions
 from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
-from ..tasks.embed import ROLES
+from ..tasks.embed import QUERIES
 from ..vectors import VectorColumn
 from ..vectors.vector import Space, same_space
 from . import rows
@@ -204,7 +204,7 @@ class Embedding:
         pooling: Any = (space.form if space is not None else "") or None
         if query and model is not None:  # asked of the session: a server's models are in no catalogue
             model = here.model_for(Embed(), model, self.given.get("gateway"))
-        role: Any = "query" if query and isinstance(model, Model) and model.family in ROLES else None
+        role: Any = "query" if query and isinstance(model, Model) and model.family in QUERIES else None
         return Call(Embed(pooling=pooling, role=role), model, data, on, self.options, part)
 
 

@@ -282,6 +282,15 @@ def test_no_rows_are_no_special_case(emulator: Emulator) -> None:
         assert frame.cfai.sim_join(none, "vec", "vec").empty
 
 
+def test_a_query_that_is_a_row_is_bought_once(emulator: Emulator) -> None:
+    """Where a model is sent queries as it is sent other texts, a text is embedded once for both."""
+    texts = pd.Series(["refund my money", "parcel where"])
+    texts.cfai.embed()
+    assert texts.cfai.search("refund my money", 1).index.tolist() == [0]
+    assert texts.cfai.similarity(texts).tolist() == pytest.approx([1, 1])
+    assert emulator.requests == 1
+
+
 @pytest.mark.parametrize("dtype", ["object", "str"])
 def test_no_texts_are_no_special_case(emulator: Emulator, dtype: str) -> None:
     """Frames without a single text give empty and missing results too, for queries that are texts; nothing is sent."""
