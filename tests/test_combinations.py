@@ -51,7 +51,8 @@ ASKS = [
     Ask("ask", ({"wet": cf.yes_no("Is it wet?"), "red": cf.yes_no("Is it red?")},)), Ask("check", ("It is wet.",)),
     Ask("score", (["bad", "good"],)), Ask("sentiment"), Ask("extract", ({"city": str, "urgent": bool},)),
     Ask("translate", ("de",)), Ask("mask", (["city"],)), Ask("moderate"), Ask("speak"),
-    Ask("filter", ("It is wet.",), rows=True), Ask("rank", ("refund",), rows=True), Ask("cluster", options={"n_clusters": 2}, rows=True),
+    Ask("filter", ("It is wet.",), rows=True), Ask("rank", ("refund",), rows=True),
+    Ask("cluster", options={"n_clusters": 2}, rows=True),
     Ask("dedupe", rows=True), Ask("outliers", options={"n_neighbors": 2}), Ask("project", options={"method": "pca"}),
     Ask("similarity", ("refund",)), Ask("search", ("refund", 2), first=True, rows=True),
     Ask("sim_join", (pd.Series(["refund", "Rome"], name="w"),), first=True, rows=True),
@@ -158,8 +159,21 @@ def outcome(case: Drawn, **options: Any) -> Any:
     try:
         return case.call(**options)
     except cf.CfaiError as error:
-        assert str(error)
         return error
+
+
+def price(case: Drawn) -> float | None:
+    """Return the Neurons of the plan; None where there is none, since no row would be sent."""
+    try:
+        plan = case.call("plan")
+    except cf.CfaiError:
+        return None
+    except ValueError as error:
+        if "nothing to price" in str(error):
+            return None
+        raise
+    neurons: float | None = (plan.cost if hasattr(plan, "cost") else plan.estimate.cost).neurons
+    return neurons
 
 
 def paid(here: Witness) -> collections.Counter[str]:
@@ -182,13 +196,8 @@ def kept(case: Drawn, result: Any) -> None:
 def holds(case: Drawn, here: Witness) -> None:
     """Carry a combination out, and look at every promise."""
     before, emulator = case.column.copy(deep=True), here.emulator
-    try:
-        plan = case.call("plan")
-    except (cf.CfaiError, ValueError) as error:
-        assert isinstance(error, cf.CfaiError) or "nothing to price" in str(error)
-        plan = None
+    cost = price(case)
     assert not here.calls, "a plan sends nothing"
-    cost = None if plan is None else (plan.cost if hasattr(plan, "cost") else plan.estimate.cost).neurons
     limit = None if case.share is None or cost is None else case.share * cost
     result = outcome(case, neurons=limit)
     billed = emulator.billed

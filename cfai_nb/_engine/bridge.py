@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import SetupError
 from . import in_child
-from .account.participant import Membership
+from .account import Membership
 from .stopping import DROP, STOP, InterruptCount, Stop, in_background, soon
 from .wire import Wire
 

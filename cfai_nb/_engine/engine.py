@@ -26,7 +26,7 @@ from ..html.markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
 from . import in_child
-from .account.participant import Membership, Participant
+from .account import Membership, Participant
 from .bridge import bridge, emptied
 from .limiter import Limiter
 from .run_state import Run

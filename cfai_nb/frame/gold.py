@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Gold:
         return f"<gold {self.name!r}: {len(self):,} of {len(self._marks):,} rows labelled>"
 
     def match(self, data: rows.Frame, on: Any = None) -> pd.Series[Any]:
-        """Return the labels on the index of a frame; missing where there is none.
+        """Return the labels on the index of a frame, also of rows with equal content; missing where there is none.
 
         Parameters
         ----------
@@ -101,10 +102,10 @@ class Gold:
         Returns
         -------
         Series
-            Missing where a row was not drawn.
+            Missing where a row was not drawn.  Of rows with equal content one has the probability, divided by how many
+            there are, since their one label is one row of gold and stands for all of them.
         """
-        found = laid(digests(contents(data, on)), {mark.row: mark.chance for mark in self._marks}, np.nan)
-        return pd.Series(found, index=data.index, name="weight", dtype="float64")
+        return weights_on(data.index, digests(contents(data, on)), self._marks)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the mark of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
@@ -193,6 +194,13 @@ def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
 def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any = None) -> list[Any]:
     """Return for each row what is known of its content."""
     return [absent if row is None else known.get(row, absent) for row in rows_of]
+
+
+def weights_on(index: pd.Index[Any], rows_of: Sequence[bytes | None], marks: Sequence[Mark]) -> pd.Series[float]:
+    """Return with which probability each row was drawn; a row with copies stands for them, and they have none."""
+    chances, copies = {mark.row: mark.chance for mark in marks}, Counter(rows_of)
+    found = [chances.pop(row) / copies[row] if row in chances else np.nan for row in rows_of]
+    return pd.Series(found, index=index, name="weight", dtype="float64")
 
 
 def frame_of(marks: Sequence[Mark]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from .._engine.store.store import Store
 from ..errors import StoreError, near
 from ..quality import Estimate, accuracy, draw
 from . import rows
-from .gold import contents, digests, frame_of, laid, read_marks
+from .gold import contents, digests, frame_of, laid, read_marks, weights_on
 from .reading import is_missing
 
 #: The most labels among which one is chosen with a key or a click.
@@ -264,9 +264,8 @@ class ReviewState:
 
     @property
     def weights(self) -> pd.Series[float]:
-        """With which probability each row was drawn."""
-        found = laid(self._digests, {mark.row: mark.chance for mark in self.marks}, np.nan)
-        return pd.Series(found, index=self._index, name="weight", dtype="float64")
+        """With which probability each row was drawn; one of equal rows has it, divided by how many there are."""
+        return weights_on(self._index, self._digests, self.marks)
 
     @property
     def rows(self) -> list[Any]:

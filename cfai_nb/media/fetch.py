@@ -208,11 +208,13 @@ class Fetcher:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="cfai-nb-"))
             self._cleanup = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        path = self._folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
-        size = 0
+        folder, size = self._folder, 0
+        path = folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
         try:
             with path.open("wb") as file:
                 async for chunk in answer.content.iter_chunked(2**18):
+                    if self._folder is not folder:
+                        raise InputError(f"the session was closed while the address {_short(url)} was fetched")
                     size += len(chunk)
                     self._total += len(chunk)
                     if size > self._max_bytes:
@@ -222,7 +224,8 @@ class Fetcher:
                     await asyncio.to_thread(file.write, chunk)  # a slow disk must not block the loop
             return await asyncio.to_thread(of_file, File(path), URL(url).name[:100])
         except BaseException:
-            self._total -= size
+            if self._folder is folder:  # else nothing of it is counted any more
+                self._total -= size
             path.unlink(missing_ok=True)
             raise
 

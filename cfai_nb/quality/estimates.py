@@ -110,7 +110,8 @@ def share(guess: Any, gold: Any = None, weights: Any = None, confidence: float =
     gold : array_like, optional
         Shape (N,): True or False, missing where unknown.  With `of`, labels.
     weights : array_like, optional
-        Shape (N,): with which probability each row of gold was drawn; other rows are not looked at.
+        Shape (N,): with which probability each row of gold was drawn; rows without one are left out, since they were
+        not drawn (such as the copies of a row).
     confidence : float, default 0.95
     of : label, optional
         The share of this label: ``share(df["guess"], df["gold"], of="billing")``.  Comparing yourself would turn
@@ -178,7 +179,7 @@ def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.9
     guess, gold : array_like
         Shape (n,): labels, truth values or anything that can be equal; missing where there is none.
     weights : array_like, optional
-        Shape (n,): with which probability each row of gold was drawn.
+        Shape (n,): with which probability each row of gold was drawn; rows without one are left out.
     confidence : float, default 0.95
 
     Returns
@@ -200,7 +201,8 @@ def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.9
     right, judged = judge(guess, gold)
     if not judged.any():
         raise ValueError("no row has both an answer and gold")
-    return _alone(right[judged].astype(np.float64), _chances(weights, judged), confidence, bounded=True)
+    judged, chance = _drawn(weights, judged)
+    return _alone(right[judged].astype(np.float64), chance, confidence, bounded=True)
 
 
 def judge(guess: Any, gold: Any) -> tuple[Flags, Flags]:
@@ -263,7 +265,7 @@ def assert_accuracy(
     if measured >= at_least:
         return found
     right, judged = judge(guess, gold)
-    wrong = np.flatnonzero(judged & ~right)
+    wrong = np.flatnonzero(_drawn(weights, judged)[0] & ~right)
     if scores is not None:
         wrong = wrong[np.argsort(-np.nan_to_num(numbers(scores, "scores")[wrong], nan=-np.inf), kind="stable")]
     what = "the lower end of the accuracy" if strict else "accuracy"
@@ -305,10 +307,10 @@ def _predicted(guess: Any, gold: Any, weights: Any, of: Any, confidence: float, 
         found = _alone(answers[there], None, confidence, bounded)
         return replace(found, method=f"{found.method}, answers as they are, no gold")
     truths = numbers(gold, "gold", low, high)
-    known = there & ~np.isnan(truths)
+    known, chance = _drawn(weights, there & ~np.isnan(truths))
     if known.sum() < 2:
         raise ValueError("fewer than two rows have gold (and an answer)")
-    every, some, truth, chance = answers[there], answers[known], truths[known], _chances(weights, known)
+    every, some, truth = answers[there], answers[known], truths[known]
     rows, n = len(every), len(truth)
     weight = _normed(chance, n)
     off = weight * (some - weight @ some) * n / (n - 1)
@@ -334,14 +336,18 @@ def _is(values: Any, name: str, label: Any) -> Numbers:
     return found
 
 
-def _chances(weights: Any, rows: Flags) -> Numbers | None:
-    """Return with which probability each of these rows was drawn; None where all had the same."""
+def _drawn(weights: Any, known: Flags) -> tuple[Flags, Numbers | None]:
+    """Return which rows of gold were drawn, and with which probability; None where all had the same."""
     if weights is None:
-        return None
-    chance = numbers(weights, "weights")[rows]
-    if not ((chance > 0) & (chance <= 1)).all():  # NaN is neither
-        raise ValueError("weights must hold, for each row of gold, the probability with which it was drawn: in (0, 1]")
-    return chance
+        return known, None
+    chances = numbers(weights, "weights")
+    drawn = known & ~np.isnan(chances)
+    chance = chances[drawn]
+    if not ((chance > 0) & (chance <= 1)).all() or (known.any() and not drawn.any()):
+        raise ValueError(
+            "weights must hold, for the rows of gold, the probability with which each was drawn: in (0, 1]"
+        )
+    return drawn, chance
 
 
 def _alone(values: Numbers, chance: Numbers | None, confidence: float, bounded: bool) -> Estimate:

@@ -30,9 +30,9 @@ from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 from distributed.utils import sync
 
 from .. import errors
+from .._engine.account import Participant
 from .._engine.account.coordinator import Coordinator, Message, Peer
 from .._engine.account.in_flight import InputsInFlight
-from .._engine.account.participant import Participant
 from .._engine.stopping import STOP, Stop
 from .._engine.wire import Secret
 from ..errors import CfaiError, SetupError

@@ -17,8 +17,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
+from .._engine.account import Membership, Participant
 from .._engine.account.election import Election
-from .._engine.account.participant import Membership, Participant
 from .._engine.bridge import bridge
 from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up

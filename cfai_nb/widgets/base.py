@@ -19,10 +19,11 @@ import pandas as pd
 import traitlets
 from IPython.display import display
 
+from .. import html
 from ..errors import CfaiError
 from ..frame import rows
 from ..frame.progress import in_notebook
-from ..html import markup, saved_page
+from ..html import markup
 from . import table
 from .cell import LIVE_SOUND, Renderer
 
@@ -97,7 +98,7 @@ class CopyButton(anywidget.AnyWidget):
 class Page(anywidget.AnyWidget):
     """What the browser does on a page of rows: it draws sounds, and the heads of columns are buttons that sort."""
 
-    _esm = saved_page.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
+    _esm = html.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
     #: Places of the columns that sort.
     sortable: Any = traitlets.List().tag(sync=True)
 

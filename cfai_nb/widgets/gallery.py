@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import traitlets
 
-from .. import session
+from .. import html, session
 from ..errors import takes_options
 from ..frame import rows
-from ..html import markup, saved_page
+from ..html import markup
 from . import table
 from .base import PagedView, kept_work
 from .cell import LIVE_SOUND, SOUND, Renderer
@@ -138,7 +138,7 @@ class Preview(PagedView):
         made = table.table(
             self._columns, positions, self._index, caption=caption, errors=self._errors, renderer=renderer
         )
-        return saved_page.save(path, title, made)
+        return html.save(path, title, made)
 
     def _caption(self) -> str:
         words = self._summary()

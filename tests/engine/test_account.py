@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cfai_nb._engine.account import Participant
 from cfai_nb._engine.account import election as module
 from cfai_nb._engine.account.coordinator import Coordinator, Peer
 from cfai_nb._engine.account.election import Election
-from cfai_nb._engine.account.participant import Participant
 from cfai_nb._engine.store.tables import lock
 from cfai_nb.models import Cost
 from cfai_nb.models.ledger import Budget

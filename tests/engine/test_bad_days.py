@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine.account import Participant
 from cfai_nb._engine.account.election import Election
-from cfai_nb._engine.account.participant import Participant
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
 from cfai_nb._engine.store.store import Store

@@ -21,6 +21,7 @@ import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
 from cfai_nb.emulator import Emulator
 from cfai_nb.errors import InputError
+from cfai_nb.media import Media
 from cfai_nb.media.fetch import Fetcher, _Resolver, is_public
 
 SECRET = "token=hunter2"
@@ -38,7 +39,7 @@ class Site:
 
     def __init__(self) -> None:
         site, self.asked = self, []
-        self.release, self.go = threading.Event(), threading.Event()
+        self.release, self.go, self.half = threading.Event(), threading.Event(), threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -65,6 +66,7 @@ class Site:
             "/data": "data:image/png;base64,AAAA",
         }
         bodies = dict.fromkeys(("/a.png", "/b.png", "/wait"), picture())
+        bodies["/halves"] = picture() + bytes(2_000)
         bodies |= {"/text": b"hello", "/big": b"\x89PNG" + bytes(300_000), "/empty": b"", "/cut": b"\x89PNG"}
         if path == "/slow":
             self.release.wait(20)
@@ -79,6 +81,10 @@ class Site:
         to.send_header("content-length", str(len(body) + (1_000 if path == "/cut" else 0)))
         to.end_headers()
         with contextlib.suppress(OSError):  # the other side may have enough
+            if path == "/halves":
+                to.wfile.write(body[:1_000])
+                self.half.wait(20)
+                body = body[1_000:]
             to.wfile.write(body)
 
     def fetcher(self, **options: Any) -> Fetcher:
@@ -329,3 +335,20 @@ def test_all_that_is_kept_is_bounded(site: Site) -> None:
     (found,) = fetch([f"{site.root}/b.png"])
     assert not isinstance(found, InputError)
     fetch.close()
+
+
+def test_closing_during_a_download_fails_its_row_and_counts_nothing(site: Site) -> None:
+    """A download that a close interrupts fails its row, and what may be kept afterwards is neither more nor less."""
+    fetcher, found = site.fetcher(max_total_bytes=1_500), []
+    thread = threading.Thread(target=lambda: found.extend(fetcher([f"{site.root}/halves"])))
+    thread.start()
+    while fetcher._total < 1_000:
+        time.sleep(0.005)
+    fetcher.close()
+    site.half.set()
+    thread.join(10)
+    assert isinstance(found[0], InputError)
+    assert "closed" in str(found[0])
+    assert fetcher._total == 0
+    assert isinstance(fetcher([f"{site.root}/a.png"])[0], Media)
+    fetcher.close()

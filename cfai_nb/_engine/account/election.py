@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ...errors import CfaiWarning, StoreError
 from ..store.tables import Lock, lock
+from . import Participant
 from .coordinator import Coordinator, Message
-from .participant import Participant
 
 #: Seconds after which a process that neither leads nor reaches its leader works by itself, and between two tries.
 PATIENCE, PAUSE = 5.0, 0.02

@@ -45,6 +45,7 @@ _TABLES = (
 #: The columns that the checksum of a record covers, in this order.
 SEALED = "kind, rows, neurons, body, log, keys"
 #: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last steps.
+#: So the statements above stay as they are: a new column is a step here, and so is the checksum over it.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
     # The cost of a row may be unknown.
@@ -175,15 +176,6 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 
 class Displaced(Exception):
     """The file at the path is not the one that was opened."""
-
-
-def file_at(path: Path) -> tuple[int, int] | None:
-    """Return the identity of the file at the path; None if there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def is_lock(error: Exception) -> bool:

@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Image
 
+from ... import html
 from ... import vectors as space
 from ...errors import takes_options
 from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.steps import Steps
 from ...frame.vector_input import as_they_are, holds_vectors, progress_wanted, recorded, refuse_needless
-from ...html import saved_page
 from ...html.markup import badge, counted, inline, line
 from ...media import text_of
 from ...models import Model
@@ -108,7 +108,7 @@ class Map(MapState):
         """
         shown = badge(self.mark) + " · ".join(inline(note) for note in self.notes)
         body = f'<div class="cfai-soft">{shown}</div><div id="cfai-map"></div>'
-        return saved_page.save(path, title, body, page_data(self, n_neighbors))
+        return html.save(path, title, body, page_data(self, n_neighbors))
 
     def close(self) -> None:
         """Remove the live map and free its memory in the browser."""

@@ -17,11 +17,11 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from ... import session
+from ... import html, session
 from ...errors import CfaiError, takes_options
 from ...frame import rows
 from ...frame.review import ReviewState
-from ...html import markup, saved_page
+from ...html import markup
 from ...media import Parts, text_of
 from ...quality import Estimate
 from ...vectors.vector import stand_in_of
@@ -143,7 +143,10 @@ class Review:
 
     @property
     def weights(self) -> pd.Series[float]:
-        """With which probability each row was drawn; missing where it was not."""
+        """With which probability each row was drawn, for ``cf.quality``; missing where it was not.
+
+        Of rows with equal content one has it, divided by how many there are: their one label is one row of gold.
+        """
         return self._state.weights
 
     @property
@@ -230,7 +233,7 @@ class Review:
         renderer = Renderer(sound=LIVE_SOUND, zooms=True)
         caption = markup.badge(self._mark) + markup.soft(self._words())
         places = range(len(frame))
-        return saved_page.save(
+        return html.save(
             path, title, table.table([shown, *further], places, frame.index, caption=caption, renderer=renderer)
         )
 
