@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from inputs import words
 
 import cfai_nb as cf
 from cfai_nb._engine.account import Participant
@@ -29,10 +30,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["billing", "shipping"]
-
-
-def words(count: int, mark: str = "") -> pd.Series:
-    return pd.Series([f"text number {i}{mark}" for i in range(count)])
 
 
 def _directory(path: Path) -> None:
@@ -145,9 +142,9 @@ def test_on_a_full_disk_a_run_stops_paying(tmp_path: Path, monkeypatch: pytest.M
     assert (budget.reserved, budget.spent) == (0.0, pytest.approx(emulator.billed))
     sent = emulator.requests
     with pytest.raises(cf.StoreError, match="disk is full"):
-        words(10, "!").cfai.embed()
+        words(10, mark="!").cfai.embed()
     assert emulator.requests == sent, "nothing is paid while nothing can be kept"
-    assert words(10, "!").cfai.embed(cache=False).notna().all()
+    assert words(10, mark="!").cfai.embed(cache=False).notna().all()
     _close_with_a_warning(monkeypatch)
     pages[0] = 100_000
     with pytest.warns(cf.CfaiWarning, match="1,800 of 2,000"):
@@ -162,7 +159,7 @@ def test_when_the_disk_has_room_again_nothing_is_warned_of(tmp_path: Path, monke
     with pytest.warns(cf.CfaiWarning, match="disk is full"):
         words(150).cfai.embed()
     words(3).cfai.classify(LABELS)
-    words(3, "!").cfai.classify(LABELS, cache=False)
+    words(3, mark="!").cfai.classify(LABELS, cache=False)
     assert words(3).cfai.classify(LABELS, cache="only").notna().all()
     _close_with_a_warning(monkeypatch)
 
@@ -200,7 +197,7 @@ def test_a_store_deleted_under_us_is_told_or_survived(tmp_path: Path) -> None:
         path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cf.CfaiWarning)
-        assert words(3, "!").cfai.embed().notna().all()
+        assert words(3, mark="!").cfai.embed().notna().all()
     cf.session.current().close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cf.CfaiWarning)
@@ -217,10 +214,10 @@ def test_another_process_that_holds_the_store_is_waited_for(tmp_path: Path) -> N
 
     threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
     begun = time.monotonic()
-    assert words(3, "!").cfai.embed().notna().all()
+    assert words(3, mark="!").cfai.embed().notna().all()
     assert time.monotonic() - begun >= 0.4
     other.close()
-    assert words(3, "!").cfai.embed(cache="only").notna().all()
+    assert words(3, mark="!").cfai.embed(cache="only").notna().all()
 
 
 def test_a_server_that_goes_away_in_mid_run_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +247,7 @@ def test_a_wall_clock_that_jumps_hurts_nobody(tmp_path: Path, monkeypatch: pytes
     for jump in (-400 * 86_400, 0, 400 * 86_400, -3):
         monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
         assert words(20).cfai.embed().notna().all()
-        assert words(20, str(jump)).cfai.classify(LABELS).notna().all()
+        assert words(20, mark=str(jump)).cfai.classify(LABELS).notna().all()
     assert emulator.requests == 1 + 4 * 20
     assert cf.ledger()["requests"].sum() == emulator.requests
     assert cf.session.current().spent_today() <= emulator.billed

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import quick_queue
 from intercept import Witness, envelope
 from starlette.responses import JSONResponse, Response
 
@@ -32,9 +33,7 @@ ROWS = pd.Series([f"text number {i}" for i in range(6)] + [None, "text number 0"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a pretended queue."""
-    monkeypatch.setattr(batch_queue, "MOMENT", 0.02)
-    monkeypatch.setattr(batch_queue, "FIRST_LOOK", 0.01)
-    monkeypatch.setattr(batch_queue, "LAST_LOOK", 0.03)
+    quick_queue(monkeypatch, 0.02)
 
 
 @pytest.fixture
@@ -54,10 +53,6 @@ def equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
         return cell.tolist() if isinstance(cell, np.ndarray) else None if cell is pd.NA else cell
 
     return one.index.equals(other.index) and list(map(plain, one)) == list(map(plain, other))
-
-
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
 
 
 CALLS = {
@@ -86,7 +81,7 @@ def test_the_queue_gives_what_the_direct_call_gives(front: Any, verb: str) -> No
     assert sum(map(len, queue.handed_in)) == requests
     assert (queue.direct, here.handed_in) == (0, [])
     assert queue.emulator.billed == pytest.approx(here.emulator.billed)
-    assert ledger()["requests"].sum() == requests
+    assert cf.ledger()["requests"].sum() == requests
     assert equal(call(), direct)
     assert cf.last_run().run.requests == queue.direct == 0, "it has the key of the direct call"
     assert _kept_ids() == []
@@ -295,7 +290,7 @@ def test_what_was_handed_in_is_found_by_a_re_run(front: Any, verb: str) -> None:
     told = call(queue=True)
     assert len(here.handed_in) == submissions, "nothing is handed in anew"
     assert len(here.calls) == sent + 1
-    assert ledger()["requests"].sum() == requests
+    assert cf.ledger()["requests"].sum() == requests
     assert set(here.emulator.billed_inputs.values()) <= {1}
     with cf.connect("emulator", store=False):
         assert equal(told, call())
@@ -390,7 +385,7 @@ def test_two_runs_at_once_hand_in_once(front: Any) -> None:
         thread.join(30)
     assert [each.notna().sum() for each in results] == [7, 7]
     assert [len(each) for each in here.handed_in] == [1]
-    assert ledger()["requests"].sum() == 1
+    assert cf.ledger()["requests"].sum() == 1
 
 
 def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
@@ -417,8 +412,8 @@ def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
         thread.join(30)
     assert equal(*told)
     assert len(here.handed_in) == 1
-    assert ledger()["requests"].sum() == 6
-    assert ledger()["neurons"].sum() == pytest.approx(here.emulator.billed)
+    assert cf.ledger()["requests"].sum() == 6
+    assert cf.ledger()["neurons"].sum() == pytest.approx(here.emulator.billed)
     with contextlib.closing(sqlite3.connect(path)) as file:
         assert [file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("queued", "billed")] == [0, 0]
 
@@ -447,7 +442,7 @@ def test_the_usage_of_the_whole_is_shared(front: Any, told: Any, neurons: float 
     front(_usage(**told))
     ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
     spent = cf.last_run().run.spent
-    assert (spent.exact, len(ledger())) == (exact, 6)
+    assert (spent.exact, len(cf.ledger())) == (exact, 6)
     assert spent.neurons > 0
     assert spent.neurons == pytest.approx(neurons) or not exact
 

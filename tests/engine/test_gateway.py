@@ -55,10 +55,6 @@ def witness() -> Callable[..., Witness]:
     return made
 
 
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
-
-
 # -- what is said to it ------------------------------------------------------------------------------------------------
 
 FULL = {
@@ -161,10 +157,10 @@ def test_a_hit_is_free_and_shown_so(witness: Any, verb: str, key: str | None) ->
     """Entered with 0 Neurons, exact, and what it would have cost as saved; the budget is not touched."""
     here = witness(connect={"store": False, "gateway": cf.Gateway("g", cache_ttl=60, cache_key=key)})
     first = calls()[verb]()
-    paid = ledger()
+    paid = cf.ledger()
     again = calls()[verb](neurons=1e6)
     assert [str(a) for a in again] == [str(a) for a in first]
-    free = ledger().iloc[len(paid) :]
+    free = cf.ledger().iloc[len(paid) :]
     assert len(free) == len(paid)
     assert (free["neurons"] == 0).all()
     assert free["exact"].all()
@@ -183,7 +179,7 @@ def test_asked_anew_is_not_taken_from_its_cache(witness: Any) -> None:
     witness(connect={"gateway": cf.Gateway("g", cache_ttl=60)})
     for _ in range(2):
         ROWS.cfai.classify(LABELS, cache="refresh")
-    assert (ledger()["neurons"] > 0).all()
+    assert (cf.ledger()["neurons"] > 0).all()
 
 
 def test_an_answer_that_cannot_be_read_is_not_taken_twice(witness: Any) -> None:
@@ -345,10 +341,10 @@ def test_their_price_is_unknown(witness: Any) -> None:
     assert here.calls == []
     say("Say {value}", model=OTHERS[0], budget=cf.Budget(1, "a bit", allow_unknown=True))
     assert "price unknown" in cf.last_run().receipt
-    assert ledger()["neurons"].isna().all()
+    assert cf.ledger()["neurons"].isna().all()
     assert cf.ledger().totals()["unpriced"].sum() == 2
     say("Say {value}", model=OTHERS[0])
-    assert (ledger()["neurons"].iloc[2:] == 0).all()
+    assert (cf.ledger()["neurons"].iloc[2:] == 0).all()
 
 
 # -- capacity, prompt caches, terms ------------------------------------------------------------------------------------
@@ -384,7 +380,7 @@ def test_what_was_read_before_is_cheaper(witness: Any, model: str) -> None:
     for number in range(6):
         pd.Series([f"row {number}"]).cfai.generate("{value}", system=rules, model=model, reasoning=None)
     assert len({call.headers["x-session-affinity"] for call in here.calls}) == 1
-    book = ledger()
+    book = cf.ledger()
     assert book["exact"].all()
     assert book["neurons"].sum() == pytest.approx(here.emulator.billed)
     assert (book["neurons"].iloc[1:] < book["neurons"].iloc[0] * 0.7).all()

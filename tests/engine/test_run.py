@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import words
 
 import cfai_nb as cf
 from cfai_nb._engine import limiter
@@ -39,10 +40,6 @@ def open_(tmp_path: Path) -> Callable[..., Emulator]:
         return made
 
     return opened
-
-
-def words(count: int, start: int = 0) -> pd.Series:
-    return pd.Series([f"text number {i}" for i in range(start, start + count)])
 
 
 def equal(one: pd.Series, other: pd.Series) -> bool:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,6 @@ class Door:
             await self.emulator(scope, again, send)
             return self.after_write()
         return await self.emulator(scope, receive, send)
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    """An emulator that is the current session, with a store."""
-    made = Door(vectorize_delay=2)
-    with cf.connect(made, store=tmp_path / "s.sqlite"):
-        yield made
 
 
 @pytest.fixture

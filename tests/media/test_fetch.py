@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import os
 import signal
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from PIL import Image
+from inputs import picture
 
 import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
@@ -25,13 +24,6 @@ from cfai_nb.media import Media
 from cfai_nb.media.fetch import Fetcher, _Resolver, is_public
 
 SECRET = "token=hunter2"
-
-
-def picture() -> bytes:
-    """Return a small PNG."""
-    out = io.BytesIO()
-    Image.new("RGB", (8, 6), "red").save(out, "PNG")
-    return out.getvalue()
 
 
 class Site:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import picture
 from PIL import Image
 
 import cfai_nb as cf
@@ -28,13 +29,6 @@ from cfai_nb.media.picture import FORMATS
 from cfai_nb.media.source import MOST_BYTES, File, as_folder, media_of, of_bytes
 
 IMAGE = frozenset({"image"})
-
-
-def picture(colour: Any = "red", form: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
-    """Return the file of a picture of one colour."""
-    out = io.BytesIO()
-    Image.new("RGB", size, colour).save(out, form, **options)
-    return out.getvalue()
 
 
 def sound(seconds: float = 0.5) -> bytes:

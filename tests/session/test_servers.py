@@ -128,10 +128,6 @@ def server(request: pytest.FixtureRequest, running: tuple[Server, str]) -> Serve
     return here
 
 
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
-
-
 CALLS = {
     "generate": (lambda **o: ROWS.cfai.generate("Say {value}", **o), "You said: Say a red boat", 2),
     "schema": (
@@ -158,7 +154,7 @@ def test_verbs_work_free_of_charge(server: Server, running: Any, verb: str) -> N
     assert {body["model"] for body in chats} == {"llama3.2:3b"}
     assert all(("max_tokens" in body) is (verb != "embed") for body in chats)
     assert not any("max_completion_tokens" in body or "options" in body for body in chats)
-    book = ledger()
+    book = cf.ledger()
     assert set(book["origin"]) == {running[1]}
     assert book["neurons"].tolist() == [0.0] * requests
     assert book["exact"].all()
@@ -185,7 +181,7 @@ def test_one_prompt_streams(server: Server) -> None:
     pieces = list(cf.stream("Tell me of rivers.", max_tokens=50))
     assert "".join(pieces) == "You said: Tell me of rivers. "
     assert len(pieces) > 3
-    (row,) = ledger().to_dict("records")
+    (row,) = cf.ledger().to_dict("records")
     assert (row["neurons"], row["exact"], row["verb"]) == (0.0, True, "stream")
     assert server.seen[-1][1]["stream"] is True
 
@@ -209,7 +205,7 @@ def test_vectors_of_another_length_fail_their_rows_and_are_charged(server: Serve
     with pytest.warns(cf.CfaiWarning, match=r"9 of 41 rows failed.*vectors of 4 dimensions.*cache=\"refresh\""):
         pd.Series([f"text {at}" for at in range(40)] + ["a red boat"]).cfai.embed(concurrency=1)
     sent = [path for path, _, _ in server.seen].count("/v1/embeddings")
-    assert len(ledger()) == sent == 2
+    assert len(cf.ledger()) == sent == 2
 
 
 def test_the_model_is_named_where_there_are_several(server: Server) -> None:
