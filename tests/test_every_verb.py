@@ -168,7 +168,7 @@ class Twice(tasks.Generate):
         raise cf.AnswerError("neither will do", "schema")
 
 
-def test_a_conversation_that_ended_badly_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversation_that_ended_badly_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was heard before Stop is used once: an answer no end comes of is not given to every run from then on."""
     here, sent = Counting(), []
     row = pd.Series(["What?"])

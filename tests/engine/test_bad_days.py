@@ -68,7 +68,7 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_is_paid(tmp_path: P
         assert "store=PATH" in str(caught.value)
     assert emulator.requests == 0
     assert words(3).cfai.embed(cache=False).notna().all()
-    assert cf.ledger()["requests"].sum() == 1, "the money is in the book all the same"
+    assert cf.ledger()["requests"].sum() == 1, "the money is in the ledger all the same"
     cf.connect(emulator, store=tmp_path / "another.sqlite")
     assert words(3).cfai.embed().notna().all()
 
@@ -109,7 +109,7 @@ def _close_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_on_a_full_disk_the_answers_are_still_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be kept is delivered, a warning says so once, and the book knows the money."""
+    """What cannot be kept is delivered, a warning says so once, and the ledger has the money."""
     _small_disk(monkeypatch, [20])
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite", store_errors="continue")

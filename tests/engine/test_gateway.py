@@ -362,11 +362,11 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str 
         assert rows.cfai.classify(LABELS).notna().all()
     else:
         rows.cfai.extract({"name": str})
-    book = here.emulator.log
-    assert book.refused > 0
-    assert {call.code for call in book.calls if call.status != 200} == {3040}
-    assert book.most_in_flight <= 4
-    assert set(book.served_inputs.values()) == {1}
+    log = here.emulator.log
+    assert log.refused > 0
+    assert {call.code for call in log.calls if call.status != 200} == {3040}
+    assert log.most_in_flight <= 4
+    assert set(log.served_inputs.values()) == {1}
 
 
 CACHING = ["glm-5.2", "kimi-k2.6"]
@@ -374,16 +374,16 @@ CACHING = ["glm-5.2", "kimi-k2.6"]
 
 @pytest.mark.parametrize("model", CACHING)
 def test_what_was_read_before_is_cheaper(witness: Any, model: str) -> None:
-    """Long fixed text: all rows are steered to one instance, hits are charged at their rate, and the book is exact."""
+    """Long fixed text: all rows go to one instance, hits are charged at their rate, and the ledger is exact."""
     here = witness(connect={"store": False})
     rules = "Mind the rules of the house. " * 200
     for number in range(6):
         pd.Series([f"row {number}"]).cfai.generate("{value}", system=rules, model=model, reasoning=None)
     assert len({call.headers["x-session-affinity"] for call in here.calls}) == 1
-    book = cf.ledger()
-    assert book["exact"].all()
-    assert book["neurons"].sum() == pytest.approx(here.emulator.billed)
-    assert (book["neurons"].iloc[1:] < book["neurons"].iloc[0] * 0.7).all()
+    ledger = cf.ledger()
+    assert ledger["exact"].all()
+    assert ledger["neurons"].sum() == pytest.approx(here.emulator.billed)
+    assert (ledger["neurons"].iloc[1:] < ledger["neurons"].iloc[0] * 0.7).all()
     pd.Series(["row 9"]).cfai.generate("{value}", system=rules + "Others.", model=model)
     assert here.calls[-1].headers["x-session-affinity"] == here.calls[0].headers["x-session-affinity"]
     pd.Series(["row 9"]).cfai.generate("{value}", system="Other rules. " * 400, model=model)

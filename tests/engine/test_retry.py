@@ -262,7 +262,7 @@ def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
 
 @pytest.mark.slow
 def test_an_outage_costs_time_and_no_row() -> None:
-    """Nobody is answered for longer than all attempts take; then everybody is."""
+    """No request is answered for longer than all attempts take; then every one is."""
     down = [0.0, 0.0]
 
     def instead(raw: bytes) -> Response | None:
@@ -424,13 +424,13 @@ def test_an_odd_usage_block_ends_no_run() -> None:
 
     cf.connect(Emulator(rate=None), store=False)
     assert words(2).cfai.run(Odd(labels=LABELS)).notna().all()
-    book = cf.ledger()
-    assert book["requests"].sum() == 2
-    assert not book["exact"].any()
-    assert np.isfinite(book["neurons"]).all()
+    ledger = cf.ledger()
+    assert ledger["requests"].sum() == 2
+    assert not ledger["exact"].any()
+    assert np.isfinite(ledger["neurons"]).all()
 
 
-# -- errands -----------------------------------------------------------------------------------------------------------
+# -- feedback ----------------------------------------------------------------------------------------------------------
 
 
 def test_feedback_goes_several_at_once_and_stops() -> None:

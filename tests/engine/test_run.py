@@ -653,15 +653,15 @@ def test_models_keep_to_their_own_rates(tmp_path: Path) -> None:
 
 
 def test_the_ledger_agrees_with_the_bill(door: Any) -> None:
-    """What the book says was spent is what the emulator billed, call by call, and marked as exact."""
+    """What the ledger says was spent is what the emulator billed, call by call, and marked as exact."""
     emulator = door()
     words(120).cfai.embed()
     words(5).cfai.classify(LABELS)
     words(5).cfai.generate("Say {value}")
-    book = cf.ledger()
-    assert book["neurons"].sum() == pytest.approx(emulator.billed)
-    assert book["requests"].sum() == emulator.requests == 12
-    assert book["exact"].all()
+    ledger = cf.ledger()
+    assert ledger["neurons"].sum() == pytest.approx(emulator.billed)
+    assert ledger["requests"].sum() == emulator.requests == 12
+    assert ledger["exact"].all()
     words(5).cfai.generate("Say {value}")
     assert cf.ledger()["neurons"].sum() == pytest.approx(emulator.billed)
     assert cf.ledger()["saved_neurons"].sum() > 0

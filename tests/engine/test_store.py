@@ -380,7 +380,7 @@ def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.Mon
 
 
 def test_charges_keep_every_field(path: Path) -> None:
-    """The book gives back what was entered, oldest first, and only from the time asked for."""
+    """The ledger gives back what was entered, oldest first, and only from the time asked for."""
     store = Store(path)
     now = time.time()
     entered = [

@@ -462,8 +462,8 @@ def test_what_is_given_is_any_type(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("verb", ["search", "similarity", "sim_join"])
-def test_column_and_query_are_charged_out_of_one_purse(emulator: Emulator, verb: str) -> None:
-    """What is embedded for a verb on vectors is in the book and the last run, and one budget holds for all of it."""
+def test_column_and_query_are_charged_to_one_budget(emulator: Emulator, verb: str) -> None:
+    """What is embedded for a verb on vectors is in the ledger and the last run, and one budget holds for all of it."""
     texts = pd.Series(TEXTS, name="text")
     query = "a refund " * 40 if verb != "sim_join" else pd.Series(["a refund " * 40], name="text")
     do = {
@@ -477,8 +477,8 @@ def test_column_and_query_are_charged_out_of_one_purse(emulator: Emulator, verb:
         do(neurons=max(each) * 1.01)
     assert emulator.billed <= max(each) * 1.01
     do(neurons=sum(each) * 1.01)
-    book = pd.DataFrame(cf.ledger())
-    assert set(book["verb"]) == {"embed"}
-    assert book["neurons"].sum() == pytest.approx(emulator.billed)
-    assert book.loc[book["requests"] > 0, "rows"].sum() == 5
+    entries = pd.DataFrame(cf.ledger())
+    assert set(entries["verb"]) == {"embed"}
+    assert entries["neurons"].sum() == pytest.approx(emulator.billed)
+    assert entries.loc[entries["requests"] > 0, "rows"].sum() == 5
     assert cf.last_run().receipt.startswith("embed: 1 of 1 rows · 1 request")

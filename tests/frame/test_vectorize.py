@@ -190,7 +190,7 @@ def test_stop_keeps_what_was_acknowledged(tmp_path: Path, monkeypatch: pytest.Mo
     """Stop drains the call under way, says what is there, and the same call sends the rest."""
     door, data, asked = Door(), numbers(12_000), []
     stop = RequestJob.stop
-    monkeypatch.setattr(RequestJob, "stop", lambda errand: (asked.append(True), stop(errand)))
+    monkeypatch.setattr(RequestJob, "stop", lambda job: (asked.append(True), stop(job)))
     with cf.connect(door, store=tmp_path / "s.sqlite"):
         door.at_write = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 2 else None
         door.until = lambda: bool(asked) or len(door.written) != 1
@@ -225,7 +225,7 @@ def test_killed_in_the_middle(tmp_path: Path, bare_environment: dict[str, str]) 
         assert (child.returncode, said) == (-signal.SIGKILL, "")
         door.at_write = lambda number: None
         with cf.connect(base_url=server.url, account_id="a" * 32, api_token=TOKEN, store=store, rate=None):
-            # What the dead process had sent and nobody acknowledged goes out again, which changes nothing.
+            # What the dead process had sent without an acknowledgement is sent again, which changes nothing.
             done = numbers(12_000).cfai.to_vectorize("notes", wait=30)
             assert (done.sent, done.skipped, done.visible) == (2000, 10_000, True)
             found = numbers(12_000).cfai.search(numbers(12_000)[11_999], 1, index="notes")
@@ -434,7 +434,7 @@ def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) 
 
 
 def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
-    """Queries the service would refuse, or answer with nothing, are told before."""
+    """Queries that the service would refuse, or answer with nothing, are refused before they are sent."""
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"top_k": 101}, ValueError, "1 to 100 vectors"),
         ({"top_k": 0}, ValueError, "1 to 100 vectors"),
@@ -485,7 +485,7 @@ def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
     ],
 )  # fmt: skip
 def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -> None:
-    """Each code of Vectorize is told with what to do."""
+    """The error for each code of Vectorize says what to do."""
     body = json.dumps({"success": False, "errors": [{"code": code, "message": "words"}]}).encode()
     error = service_error(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
     assert (type(error), error.code) == (kind, code)

@@ -141,7 +141,7 @@ def test_a_task_of_ones_own_runs_like_a_verb(emulator: Emulator, frame: pd.DataF
 def test_a_wrong_call_says_what_would_be_right(
     emulator: Emulator, frame: pd.DataFrame, call: Any, error: type[Exception], words: list[str]
 ) -> None:
-    """Misspelt options, impossible values, wrong models and columns are told at once, and nothing is sent."""
+    """Misspelt options, impossible values, wrong models and columns are reported at once, and nothing is sent."""
     with pytest.raises(error) as caught:
         call(frame)
     for word in words:
@@ -163,7 +163,7 @@ def test_a_wrong_call_says_what_would_be_right(
     ],
 )
 def test_connect_refuses_what_means_nothing(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    """A default that means nothing is told by connect(), not by the first call."""
+    """A default that means nothing is refused by connect(), not by the first call."""
     with pytest.raises((cf.SetupError, ValueError)) as caught:
         cf.connect("emulator", store=tmp_path / "s.sqlite", **options)
     assert words in str(caught.value)

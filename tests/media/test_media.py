@@ -246,7 +246,7 @@ def test_templates_hold_text_and_media_in_order() -> None:
     (cf.Audio(b""), {"seconds": None, "format": "BIN"}),
 ])  # fmt: skip
 def test_cells_are_bytes_that_know_what_they_are(tmp_path: Path, cell: Any, facts: dict[str, Any]) -> None:
-    """Size, length and format are told; pickle, copies and files keep every byte, and the first two the class."""
+    """Size, length and format are shown; pickle, copies and files keep every byte, and the first two the class."""
     assert {name: getattr(cell, name) for name in facts} == facts
     for again in (pickle.loads(pickle.dumps(cell)), copy.copy(cell), copy.deepcopy(cell)):
         assert (type(again), again) == (type(cell), cell)

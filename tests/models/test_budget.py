@@ -96,7 +96,7 @@ def test_an_unknown_price_is_refused_unless_allowed(emulator: Emulator) -> None:
     assert cf.ledger()["neurons"].isna().all()
 
 
-def test_one_purse_for_the_session(tmp_path: Path) -> None:
+def test_one_budget_for_the_session(tmp_path: Path) -> None:
     """A budget given to connect() is shared: what one call spends, the next does not have, also at the same time."""
     texts = uneven(200)
     emulator = Emulator(rate=None)
@@ -121,7 +121,7 @@ def test_one_purse_for_the_session(tmp_path: Path) -> None:
     assert emulator.billed <= whole * 1.5
 
 
-def test_a_purse_of_the_call_goes_before_that_of_the_session(tmp_path: Path) -> None:
+def test_a_budget_of_the_call_goes_before_that_of_the_session(tmp_path: Path) -> None:
     """budget= at a call replaces the session's for that call."""
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite", budget=0.0)
@@ -159,7 +159,7 @@ def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.
     assert uneven(3).cfai.embed(budget="free").notna().all()
 
 
-def test_free_is_one_purse_for_calls_at_once(tmp_path: Path) -> None:
+def test_free_is_one_budget_for_calls_at_once(tmp_path: Path) -> None:
     """Two calls at the same time with budget="free" do not each spend what is left of the day."""
     emulator = Emulator(rate=None, latency=0.05)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")

@@ -192,7 +192,7 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
     before: tuple[int, int, int] | None = None
     for number in range(50):
         session = cf.connect("emulator", store=tmp_path / f"{number if apart else 0}.sqlite")
-        words(2, str(number)).cfai.classify(LABELS)
+        words(2, mark=str(number)).cfai.classify(LABELS)
         if closed:
             session.close()
         if number == 4:
@@ -204,7 +204,7 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
 
 
 def test_a_store_that_is_closed_under_a_call_that_begins_says_so(tmp_path: Path) -> None:
-    """A call that another thread's close() meets between opening the store and reading it is told to be run again."""
+    """Another thread's close() between opening the store and reading it: the error says to run the call again."""
     with cf.connect("emulator", store=tmp_path / "s.sqlite") as session:
         store = session.store()
         assert store is not None

@@ -154,10 +154,10 @@ def test_verbs_work_free_of_charge(server: Server, running: Any, verb: str) -> N
     assert {body["model"] for body in chats} == {"llama3.2:3b"}
     assert all(("max_tokens" in body) is (verb != "embed") for body in chats)
     assert not any("max_completion_tokens" in body or "options" in body for body in chats)
-    book = cf.ledger()
-    assert set(book["origin"]) == {running[1]}
-    assert book["neurons"].tolist() == [0.0] * requests
-    assert book["exact"].all()
+    ledger = cf.ledger()
+    assert set(ledger["origin"]) == {running[1]}
+    assert ledger["neurons"].tolist() == [0.0] * requests
+    assert ledger["exact"].all()
     assert "0 Neurons ($0)" in cf.last_run().receipt
     assert "~" not in cf.last_run().receipt
     call(budget=0)
