@@ -53,10 +53,10 @@ def run(code: str, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(out), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            evaluate(compile(tree, "<page>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+            evaluate(compile(tree, "<page>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), names)
             value = None
             if last is not None:
-                value = evaluate(compile(last, "<page>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+                value = evaluate(compile(last, "<page>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), names)
             if value is not None:
                 print(repr(value))
         except Exception as error:
