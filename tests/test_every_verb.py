@@ -132,7 +132,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
             assert cf.last_run().event.saved_neurons == pytest.approx(ledger["neurons"].sum())
 
 
-def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
+def test_a_turn_is_in_the_ledger_when_it_is_answered(tmp_path: Path) -> None:
     """While a tool works, what led to it is charged and kept: a kill does not lose it."""
     here, seen = Counting(), []
     path = tmp_path / "s.sqlite"

@@ -55,7 +55,7 @@ BROKEN = {"a directory": _directory, "below a file": _below_a_file, "junk": _jun
 
 
 @pytest.mark.parametrize("breaks", BROKEN.values(), ids=list(BROKEN))
-def test_a_store_that_cannot_be_used_is_told_before_anything_is_paid(tmp_path: Path, breaks: Any) -> None:
+def test_a_store_that_cannot_be_used_is_reported_before_anything_is_paid(tmp_path: Path, breaks: Any) -> None:
     """A broken store is an error that names the file and the ways out; cache=False and another store work."""
     place = tmp_path / "below" / "s.sqlite" if breaks is _below_a_file else tmp_path / "s.sqlite"
     breaks(place)
@@ -188,7 +188,7 @@ def test_a_file_that_may_not_grow_loses_no_result(tmp_path: Path) -> None:
     assert done.stdout.split() == ["300", "1", "CfaiWarning"], done.stderr
 
 
-def test_a_store_deleted_under_us_is_told_or_survived(tmp_path: Path) -> None:
+def test_a_store_deleted_under_us_is_reported_or_survived(tmp_path: Path) -> None:
     """When somebody removes the file in mid-session, results still come, and a new session starts afresh."""
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite")
@@ -239,7 +239,7 @@ def test_a_server_that_goes_away_in_mid_run_costs_only_time(tmp_path: Path, monk
     session.close()
 
 
-def test_a_wall_clock_that_jumps_hurts_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wall_clock_that_jumps_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pacing and patience go by the monotonic clock; a wall clock that jumps back or forth loses no answer."""
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite")
@@ -268,7 +268,7 @@ def test_a_listing_that_is_none_leaves_the_catalogue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["not a url", "ftp://x/client/v4", "http://", "/client/v4"])
-def test_a_base_url_that_is_none_is_told_at_once(base: str) -> None:
+def test_a_base_url_that_is_none_is_reported_at_once(base: str) -> None:
     """What cannot be an address is refused by connect(), which says what belongs there."""
     with pytest.raises(cf.SetupError, match="/client/v4"):
         cf.connect(base_url=base, account_id="a" * 32, api_token="t" * 40)

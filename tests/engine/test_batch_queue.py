@@ -193,7 +193,7 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
         ({"responses": [{"id": "x", "success": True}, 3, {"result": {}}]}, "holds no answer"),
     ],
 )
-def test_an_answer_nobody_knows_is_told(front: Any, result: Any, words: str) -> None:
+def test_an_unknown_form_of_answer_is_reported(front: Any, result: Any, words: str) -> None:
     """It fails the rows in words, and nothing waits for ever."""
     front(Once("request_id", envelope(result), 9))
     with pytest.raises(cf.RowsFailed, match=words):

@@ -174,7 +174,7 @@ def test_a_hit_is_free_and_shown_so(witness: Any, verb: str, key: str | None) ->
     assert here.emulator.billed == pytest.approx(paid["neurons"].sum(), rel=0.5)
 
 
-def test_asked_anew_is_not_taken_from_its_cache(witness: Any) -> None:
+def test_a_refresh_is_not_taken_from_its_cache(witness: Any) -> None:
     """cache="refresh" goes past the gateway's cache too."""
     witness(connect={"gateway": cf.Gateway("g", cache_ttl=60)})
     for _ in range(2):
@@ -408,7 +408,7 @@ def test_later_turns_stay_where_the_first_was(witness: Any) -> None:
     assert len({call.headers["x-session-affinity"] for call in here.calls}) == 1
 
 
-def test_terms_are_accepted_by_the_line_that_is_told() -> None:
+def test_terms_are_accepted_by_the_line_that_is_shown() -> None:
     """Before it the error tells the line to run; the line runs; after it the model answers."""
     here = cf.connect(Emulator(rate=None), store=False)
     model = "llama-3.2-11b-vision-instruct"

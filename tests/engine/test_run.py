@@ -312,7 +312,7 @@ def test_capacity_below_the_wish_is_found(open_: Any) -> None:
         assert seconds <= (time.monotonic() - begun) / 0.85 + 1.5
 
 
-def test_a_rate_that_is_told_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_that_is_given_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rate given, nothing is refused, and each minute (shortened here, with our margin) is used."""
     monkeypatch.setattr(limiter, "_MINUTE", 1.0)
     monkeypatch.setattr(limiter, "_WINDOW", 1.4)
@@ -592,7 +592,7 @@ def test_a_defect_in_a_listener_stops_the_spending(open_: Any) -> None:
     assert emulator.requests == sent
 
 
-def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
+def test_a_defect_in_a_task_is_reported_and_charged(open_: Any) -> None:
     """A task that cannot read an answer fails its row, any other defect ends the run; both are reported and charged."""
     from cfai_nb.tasks import Classify
 

@@ -131,7 +131,7 @@ def test_no_failure_shows_the_token(
 
 
 @pytest.mark.parametrize("where", ["closed port", "no such host"])
-def test_no_network_is_told_without_the_token(
+def test_no_network_is_reported_without_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ear: Ear, where: str
 ) -> None:
     """No answer, or a name that does not resolve: Unavailable says to check network and base_url, and no token."""
@@ -236,7 +236,7 @@ def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
             assert server.emulator.requests == 2
 
 
-def test_an_account_id_of_another_form_is_told(tmp_path: Path) -> None:
+def test_an_account_id_of_another_form_is_reported(tmp_path: Path) -> None:
     """An account id that is none is refused at connect, or by the first answer, with words about the account."""
     with pytest.raises(cf.SetupError, match="account id"):
         cf.connect(account_id="my account/../x", api_token=TOKEN)

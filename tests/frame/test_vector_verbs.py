@@ -178,7 +178,7 @@ def test_vectors_written_as_text_are_never_embedded(frame: pd.DataFrame, tmp_pat
     assert texts.cfai.embed().notna().all()
 
 
-def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
+def test_options_without_effect_are_reported(frame: pd.DataFrame) -> None:
     """On vectors that are there, an option that asks for a model or the like is refused; limits hold of themselves."""
     vector = frame["vec"].iloc[0]
     for options in ({"model": "bge-m3"}, {"gateway": "g"}, {"queue": True}, {"cache": "refresh"}, {"fetch": True}):
@@ -202,7 +202,7 @@ def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
     assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
 
 
-def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None:
+def test_a_column_of_pictures_is_reported_before_sending(emulator: Emulator) -> None:
     """Verbs that read text say which column holds what, before anything is sent."""
     picture = draw(Order("a red circle", 64, 64))
     made = pd.DataFrame({"img": [picture, picture], "list": [["a"], {"b": 1}], "text": ["a", "b"]})

@@ -317,7 +317,7 @@ def test_ids_of_a_column(notes: pd.DataFrame) -> None:
         doubled.cfai.search("refund my money please", 2, index="numbered", id="number")
 
 
-def test_a_frame_that_says_otherwise_is_told(notes: pd.DataFrame) -> None:
+def test_a_frame_that_says_otherwise_is_reported(notes: pd.DataFrame) -> None:
     """Where metadata and the frame differ the frame's cell is shown, with a warning."""
     with pytest.warns(cf.CfaiWarning, match=r"holds another 'team' for the id 't0' than row 't0'.*join=False"):
         found = notes.assign(team="z").cfai.search("refund my money please", 1, index="notes")
@@ -360,7 +360,7 @@ def test_more_than_the_service_describes(door: Door) -> None:
     )
 
 
-def test_whose_vectors_an_index_holds(frame: pd.DataFrame) -> None:
+def test_which_model_made_the_vectors_of_an_index(frame: pd.DataFrame) -> None:
     """The model comes from the index, from the frame's vectors, or from model=; else it is an error."""
     cls = frame["text"].cfai.embed(model="bge-base-en-v1.5", pooling="cls")
     cls.cfai.to_vectorize("cls", create=True, wait=True)
@@ -421,7 +421,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) -> None:
+def test_what_cannot_be_written_is_reported_before(frame: pd.DataFrame, door: Door) -> None:
     """The message says which row or column and what to do, and nothing was sent."""
     for name, (columns, options, words) in REFUSED.items():
         given = frame.assign(same="a")

@@ -199,7 +199,7 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])
-def test_a_token_that_cannot_be_one_is_told_without_being_shown(token: str) -> None:
+def test_a_token_that_cannot_be_one_is_reported_without_being_shown(token: str) -> None:
     """A token with impossible letters is an error that does not repeat it."""
     with pytest.raises(cf.SetupError) as caught:
         cf.connect(account_id="a" * 32, api_token=token)
@@ -248,7 +248,7 @@ def test_signatures_and_docs_are_those_of_the_task(frame: pd.DataFrame) -> None:
     assert set(dir(frame.cfai)) >= {"embed", "classify", "generate", "run"}
 
 
-def test_nothing_ran_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_ran_yet_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """last_run() before any run is a LookupError in words."""
     from cfai_nb.frame import call
 

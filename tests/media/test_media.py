@@ -341,7 +341,7 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "cell", [PIXELS.copy(), bytearray(PNG), Image.new("RGB", (8, 6))], ids=lambda c: type(c).__name__
 )
-def test_what_changes_in_memory_is_told_too(cell: Any) -> None:
+def test_what_changes_in_memory_is_noticed_too(cell: Any) -> None:
     """Arrays, pictures and byte arrays are not copied for a run: one that changed is not sent for another."""
     media = media_of(cell)
     assert isinstance(media, Media)

@@ -306,7 +306,7 @@ def test_waiters_are_served_in_order_and_none_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
-def test_a_cancelled_wait_for_a_budget_holds_up_nobody(late: bool) -> None:
+def test_a_cancelled_wait_for_a_budget_holds_up_no_run(late: bool) -> None:
     """Its place in the line and what it was given go to the next."""
 
     async def main() -> Budget:
@@ -433,7 +433,7 @@ def test_a_request_that_fails_gives_its_reservation_back(tmp_path: Path) -> None
     assert cf.last_run().event.done == 29
 
 
-def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulator) -> None:
+def test_an_unknown_price_is_not_a_saving_of_nothing(emulator: Emulator) -> None:
     """Rows of unknown price say so when they come from the store, and no total makes a zero of what is not known."""
     texts = uneven(5)
     for _ in range(2):

@@ -219,7 +219,7 @@ def test_the_model_is_named_where_there_are_several(server: Server) -> None:
         ROWS.cfai.embed()
 
 
-def test_its_refusals_are_told(server: Server) -> None:
+def test_its_refusals_are_reported(server: Server) -> None:
     """A model it does not have ends the run and is named; a row it refuses fails alone; its codes are not ours."""
     with pytest.raises(cf.AccessError, match="other: HTTP 404: model 'other' not found -- check base_url"):
         ROWS.cfai.generate("{value}", model="other")
@@ -304,7 +304,7 @@ def test_the_services_openai_address_is_no_free_server() -> None:
 
 
 @pytest.mark.slow
-def test_nobody_there_says_so() -> None:
+def test_a_server_that_is_not_there_is_reported() -> None:
     """The error about a server that is not running says what to check."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -81,7 +81,7 @@ def test_ledger_follows_the_calls() -> None:
 
 
 @pytest.mark.slow
-def test_a_ledger_nobody_holds_listens_no_more() -> None:
+def test_a_ledger_without_a_reference_stops_listening() -> None:
     """A view that was dropped takes its listener along at the next call."""
     cf.widgets.ledger()
     gc.collect()
