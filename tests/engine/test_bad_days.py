@@ -170,11 +170,13 @@ import pandas as pd
 import cfai_nb as cf
 cf.connect("emulator", store=sys.argv[1], store_errors="continue")
 pd.Series(["warm up"]).cfai.embed()
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
 with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     result = pd.Series([f"text {i}" for i in range(300)]).cfai.embed()
 print(result.notna().sum(), len(warned), warned and warned[0].category.__name__)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)  # the end of the program writes what waits, and is not waited for
 """
 
 

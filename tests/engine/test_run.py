@@ -54,8 +54,8 @@ def equal(one: pd.Series, other: pd.Series) -> bool:
 def test_ninety_percent_duplicates_cost_a_tenth(open_: Any) -> None:
     """Exactly ceil(distinct / batch) requests, each distinct text served once, every row filled and in order."""
     emulator = open_()
-    distinct = words(950)
-    rows = distinct.sample(9500, replace=True, random_state=1)
+    distinct = words(250)
+    rows = distinct.sample(2500, replace=True, random_state=1)
     seen = rows.nunique()
     result = rows.cfai.embed()
     assert emulator.requests == math.ceil(seen / 100)
@@ -292,7 +292,7 @@ def test_a_long_frame_is_not_turned_into_tasks_at_once(open_: Any, monkeypatch: 
         most[0] = max(most[0], len(self._tasks))
 
     monkeypatch.setattr(engine.Runner, "_start", watched)
-    words(1500).cfai.classify(LABELS)
+    words(300).cfai.classify(LABELS)
     assert 1 <= most[0] <= 65
 
 
