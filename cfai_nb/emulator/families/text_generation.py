@@ -14,7 +14,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..error_codes import refuse
-from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
+from ..json_schema import (
+    ANY,
+    BOOLEAN,
+    OBJECT,
+    STRING,
+    Schema,
+    any_of,
+    array,
+    complaints,
+    const,
+    maybe,
+    obj,
+    one,
+    require,
+)
 from ..model_catalogue import Model
 from ..standins import MARK, schema_fill, split_tokens
 from . import Family, ModelRequest, ModelResult, chat_schemas, end_stream, event, native_token, openai_usage, prompts
@@ -86,7 +100,22 @@ def _check(request: ModelRequest, schema: Schema) -> None:
         raise refuse(5007, text="requests are answered later only: send them with ?queueRequest=true")
     if body.get("lora") and not model.has("lora"):
         raise refuse(5005)
+    _forget_undeclared(request, schema, responses is not None)
     prompts.check_answerable(request)
+
+
+def _forget_undeclared(request: ModelRequest, schema: Schema, responses: bool) -> None:
+    """Delete the conversations that the request does not declare in its form: they were not checked."""
+    body = request.body
+    if responses and request.route != "chat" and "input" in body:
+        unread = ["messages", "prompt"]
+    elif "messages" in body and "prompt" in body and request.route == "run":
+        alone = {name: part for name, part in body.items() if name != "prompt"}
+        unread = ["input", *(["messages"] if complaints(alone, schema) else [])]
+    else:
+        unread = ["input"]
+    for name in unread:
+        body.pop(name, None)
 
 
 def _answer(request: ModelRequest) -> ModelResult:

@@ -168,7 +168,7 @@ class UsageMeter:
         try:
             start, end = (_moment(_argument(query, name, given)) for name in ("datetime_geq", "datetime_lt"))
             limit = int(_argument(query, "limit", given) or 1)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             return _graphql_error(str(error))
         named = re.search(r"dimensions\s*\{([^}]*)\}", query)
         dimensions, summed = named[1].split() if named else [], re.search(r"sum\s*\{([^}]*)\}", query)

@@ -301,7 +301,8 @@ def choose_call(body: Mapping[str, Any], text: str) -> ToolCall | None:
     if choice == "none" or not offered or answered:
         return None
     if isinstance(choice, Mapping):
-        wanted = choice.get("name") or (choice.get("function") or {}).get("name")
+        inner = choice.get("function")
+        wanted = choice.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None)
         offered = [function for function in offered if function.get("name") == wanted] or offered
     here = stems(text)
     shared = [len(here & stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered]
