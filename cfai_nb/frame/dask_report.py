@@ -21,7 +21,6 @@ from .._engine.run_state import Event, Waiting
 from ..html.markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
-from ..session.session import named
 from .call import remember
 from .cascades import Certificate
 from .progress import Display, listener
@@ -247,6 +246,8 @@ class DaskReport(ReportOfCalls):
 
     def _enter(self, part: str) -> None:
         """Enter what a part was charged in the ledger of the client, a line for each of its calls."""
+        from ..session.session import named  # loads the engine
+
         if (session := named(self._session)) is None:
             return
         with self._lock:
