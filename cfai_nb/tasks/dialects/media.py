@@ -171,10 +171,12 @@ class Detection:
         with reading("boxes"):
             if model.family == "detr":
                 boxes = [self._box(one["label"], one["score"], one["box"]) for one in answer.json]
+                if self.target and self.target.strip():  # it finds all kinds; a part of a name may be another kind
+                    wanted = values.core(self.target)
+                    boxes = [box for box in boxes if values.core(box["label"]) == wanted]
             else:
                 boxes = [self._scaled(one, picture) for one in answer.json["objects"]]
-        wanted = (self.target or "").strip().lower()
-        return [box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.max_boxes]
+        return boxes[: self.max_boxes]
 
     def _box(self, label: Json, score: Json, box: Mapping[str, Json]) -> dict[str, Json]:
         sides = {name: round(values.number(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
