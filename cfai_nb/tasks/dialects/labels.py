@@ -239,7 +239,8 @@ def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
     """Return what labels ask: one of them, any number, or where some hold others a taxonomy."""
     if given is not None and (isinstance(given, str) or len(given) < 2):
         raise ValueError(f"labels={given!r}: give at least two labels, as a list or a dict.")
-    pairs = list(given.items()) if isinstance(given, Mapping) else [(name, None) for name in given or ()]
+    options = {} if given is None else given
+    pairs = list(options.items()) if isinstance(options, Mapping) else [(name, None) for name in options]
     for name, what in pairs:
         if not isinstance(what, (str, Mapping, list, tuple, type(None))):
             raise ValueError(f"labels: {name!r} holds {what!r:.60}; give a description, a list of labels or a dict.")
@@ -250,8 +251,8 @@ def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
     if multiple:
         raise ValueError("multiple=True: labels within labels give a row one label at each level; leave it out.")
     within = {name: _inner(name, what, instructions) for name, what in holding.items()}
-    options = [(name, ", ".join(within[name].names[:_NAMED]) if name in within else what) for name, what in pairs]
-    made = Taxonomy(Choice(tuple(options), instructions), within)
+    described = ((name, ", ".join(within[name].names[:_NAMED]) if name in within else what) for name, what in pairs)
+    made = Taxonomy(Choice(tuple(described), instructions), within)
     if wrong := next((name for choice in made.choices for name in choice.names if ARROW in name), None):
         raise ValueError(f"labels: {wrong!r} holds {ARROW!r}, which stands between the labels of a path.")
     return made
