@@ -96,4 +96,7 @@ class Classify(DialectTask):
         return self.way.columns(shown, self.threshold, all_=self.probabilities)
 
     def unsure(self, cell: Cell) -> bool:
-        return ways.unsure(cell, self.uncertain)
+        if self.uncertain is None:
+            return False
+        sure = self.way.confidence(cell)
+        return sure is None or sure < self.uncertain

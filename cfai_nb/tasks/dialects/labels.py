@@ -91,6 +91,11 @@ class Labels:
         elif isinstance(asked := self.question(model), Questionnaire):
             asked.check(model)
 
+    def confidence(self, cell: Cell) -> float | None:
+        """Return how sure an answer is; None where the model gives no probability."""
+        sure: float | None = cell["confidence"]
+        return sure
+
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         """Lay the cells out; with ``all_`` the probabilities, too."""
         if self.choice is None:
@@ -119,6 +124,11 @@ class AnyLabels(Labels):
             able = names_of_models(lambda other: other.family == "system-one")
             raise ModelError(f"multiple=True takes 2 to {MOST_QUESTIONS} labels, and a chat model or one of: {able}.")
         self._asked.check(model)
+
+    def confidence(self, cell: Cell) -> float | None:
+        """Return that of the label that the model is least sure of; None where one has no probability."""
+        p = [part["p"] for part in cell.values()]
+        return None if None in p else min(max(one, 1 - one) for one in p)
 
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         names = [name for name, _ in self._options]
@@ -274,14 +284,6 @@ def check_numbers(threshold: object, uncertain: object, wanted: bool, model: Mod
     if uncertain is not None:
         check_threshold(uncertain, "uncertain")
     check_probabilities(wanted or uncertain is not None, model, WITH_PROBABILITIES)
-
-
-def unsure(cell: Cell, limit: float | None) -> bool:
-    """Return whether an answer is below a confidence; for several labels, whether one of them is."""
-    if limit is None:
-        return False
-    sure = [cell["confidence"]] if "confidence" in cell else [max(part["p"], 1 - part["p"]) for part in cell.values()]
-    return bool(None in sure or min(sure) < limit)
 
 
 @dataclass(frozen=True)
