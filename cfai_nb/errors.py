@@ -40,13 +40,14 @@ import difflib
 import functools
 import inspect
 import linecache
+import numbers
 import os
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeGuard, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -316,10 +317,15 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     raise error
 
 
+def is_number(value: object, *, whole: bool = False) -> TypeGuard[float]:
+    """Whether this is a real number (a whole one), of Python or of numpy; true and false are not."""
+    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+
+
 def check_count(**options: object) -> None:
     """Refuse an option that has to be a whole number of at least 1 and is not."""
     for name, count in options.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if not is_number(count, whole=True) or count < 1:
             raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
 
 

@@ -404,6 +404,6 @@ def _copied(value: Any) -> Any:
     if dtype is not None and isinstance(shape, tuple) and (shape == () or (len(shape) == 1 and words)):
         # A number of numpy, or words in an array, Series, Index or Categorical; other arrays stay as they are.
         value = value.tolist() if hasattr(value, "tolist") else value.to_list()
-    if type(value) is list:
-        return [_copied(each) for each in value]
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
     return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import takes_options
+from ..errors import check_count, is_number, takes_options
 from .matrix import (
     Matrix,
     Numbers,
@@ -66,8 +66,7 @@ def cluster(
         The matrix is not two-dimensional or holds NaN or infinity, `n_clusters` is neither "auto" nor at least 1, or
         the method is unknown or does not take one of the arguments.
     """
-    whole = isinstance(n_clusters, (int, np.integer)) and not isinstance(n_clusters, bool)
-    if n_clusters != "auto" and not (whole and n_clusters >= 1):
+    if n_clusters != "auto" and not (is_number(n_clusters, whole=True) and n_clusters >= 1):
         raise ValueError(f"n_clusters must be 'auto' or a whole number of at least 1, not {n_clusters!r}")
     if method not in ("kmeans", "hdbscan"):
         raise ValueError(f"method must be 'kmeans' or 'hdbscan', not {method!r}")
@@ -215,8 +214,7 @@ def topic_terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict
     ValueError
         There are not as many labels as texts, or `n` is below 1.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
+    check_count(n=n)
     given, clusters = pd.Series(list(texts), dtype=object), pd.Series(list(labels), dtype=object)
     if len(given) != len(clusters):
         raise ValueError(f"{len(given)} texts and {len(clusters)} labels: give one label per text")

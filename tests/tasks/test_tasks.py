@@ -444,7 +444,9 @@ def test_words_of_an_array_are_a_list(form: str) -> None:
         made.check(find("glm-4.7-flash"))
 
 
-@pytest.mark.parametrize("given", [np.array([1, 2]), pd.Series([1.0, 2.0]), np.array([["a", "b"]]), np.array(["a", None])])
+@pytest.mark.parametrize(
+    "given", [np.array([1, 2]), pd.Series([1.0, 2.0]), np.array([["a", "b"]]), np.array(["a", None])]
+)
 def test_an_array_of_anything_else_is_refused_in_words(given: Any) -> None:
     """Numbers, tables and missing cells are no labels and no fields; arrays in a task of one's own stay arrays."""
     for task in (cf.Classify(labels=given), cf.Extract(fields=given)):

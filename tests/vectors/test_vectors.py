@@ -385,7 +385,7 @@ def test_noise_is_minus_one() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: search(np.eye(3), np.eye(3), 0), "top_k must be a whole number"),
+        (lambda: search(np.eye(3), np.eye(3), 0), "top_k=0 must be a whole number"),
         (lambda: search(np.eye(3), np.eye(4)), "of 3 and of 4 dimensions"),
         (lambda: duplicates(np.eye(3), 1.2), "threshold must be"),
         (lambda: similarity(np.eye(3), np.eye(3)[:2]), "3 vectors and 2"),

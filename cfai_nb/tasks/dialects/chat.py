@@ -16,7 +16,7 @@ from typing import Literal
 
 import pydantic_core
 
-from ...errors import AnswerError, ModelError, check_count
+from ...errors import AnswerError, ModelError, check_count, is_number
 from ...media import Media, Parts, media_in
 from ...models import Model, Usage, catalogue, names_of_models, tokens_in
 from . import reply, values
@@ -54,8 +54,11 @@ class Settings:
     def check(self, model: Model) -> None:
         """Raise a ValueError or ModelError for settings that no model takes, or not this one."""
         check_count(max_tokens=self.max_tokens, n=self.n)
-        if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
-            raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes.")
+        hottest = 5 if model.family == "legacy" else 2
+        if self.temperature is not None and not (is_number(self.temperature) and 0 <= self.temperature <= hottest):
+            raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes: 0 to {hottest}.")
+        if self.seed is not None and not is_number(self.seed, whole=True):
+            raise ValueError(f"seed={self.seed!r}: give a whole number.")
         if self.n > 128:
             raise ValueError(f"n={self.n}: at most 128 samples.")
         if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import AnswerError, InputError, ModelError
+from ...errors import AnswerError, InputError, ModelError, is_number
 from ...html.markup import address, counted
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
@@ -220,7 +220,7 @@ def _tokens_read(answer: Answer) -> float:
 
 def check_threshold(threshold: object, name: str = "threshold") -> None:
     """Refuse a threshold that is not a probability."""
-    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise ValueError(f"{name}={threshold!r}: a probability lies between 0 and 1.")
 
 
