@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -228,6 +229,19 @@ def test_terms_bear_missing_texts_and_wordless_groups() -> None:
     assert topic_terms(["tides", None, "12 34", "lost"], [0, 0, 1, None]) == {0: "tides", 1: ""}
     assert topic_terms(["1", "2"], [0, 1]) == {0: "", 1: ""}
     assert topic_terms([], []) == {}
+
+
+def test_topic_terms_of_many_clusters_take_little_memory() -> None:
+    """Memory grows with the words that occur, not with clusters times texts (8 bytes each would be 32 MB here)."""
+    texts = [f"word{chr(97 + at % 26) * 4} thing" for at in range(4_000)]
+    topic_terms(texts[:2], [0, 1])  # loads scikit-learn
+    tracemalloc.start()
+    found = topic_terms(texts, np.arange(len(texts)) % 1_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 1_000
+    assert found[0].startswith("word")
+    assert peak < 10e6
 
 
 def test_terms_refuse_what_does_not_fit() -> None:
