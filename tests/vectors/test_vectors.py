@@ -364,6 +364,7 @@ def test_a_column_is_read_without_a_copy() -> None:
     assert cf.matrix([cell[:2] for cell in cells]).tolist() == [[0, 1], [3, 4], [6, 7], [9, 10]]
     assert cf.matrix([cell[:2] for cell in cf.matrix(cells)]).shape == (4, 2)
     assert (cf.matrix(cells[::-1]) == cf.matrix(cells)[::-1]).all()
+    assert cf.matrix([]).shape == (0, 0)
 
 
 def test_lengths_are_those_of_the_matrix_at_hand() -> None:
@@ -407,6 +408,11 @@ def test_noise_is_minus_one() -> None:
         (lambda: VectorColumn([[1.0, 2.0], None, [1.0]]), "all of one length"),
         (lambda: search(VectorColumn([None, [1.0], [np.nan]]), [[1.0]]), "first is row 2"),
         (lambda: VectorColumn([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+        (lambda: cf.matrix([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+        (lambda: cf.matrix([*column(np.eye(2)), np.ones(2, "f4")]), "row 2 does not record which model"),
+        (lambda: cf.matrix([[1.0, 2.0], None]), "row 1 holds no vector; drop missing rows first"),
+        (lambda: cf.matrix([[1.0, 2.0], "text"]), "row 1 is not a vector but str"),
+        (lambda: cf.matrix([np.ones(2), np.ones(3)]), "all of one length"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
