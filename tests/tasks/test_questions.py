@@ -139,6 +139,10 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
         (lambda: FRAME.cfai.ask("text", {}), "1 to 64"),
         (lambda: FRAME.cfai.ask("text", {"a": "is it?"}), "cf.yes_no"),
         (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold={"refnd": 0.5}), "refnd"),
+        (
+            lambda: FRAME.cfai.ask("text", {**QUESTIONS, "refund__p": cf.choice("a", "b")}, probabilities=True),
+            "result columns: 'refund__p' given more than once",
+        ),
         (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold=2), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", "x y", threshold=-1), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", " "), "not empty"),
