@@ -164,6 +164,7 @@ def test_settings_of_numpy_are_sent_as_numbers() -> None:
         (lambda d: d.cfai.filter("text", "it is short", threshold=True), "threshold=True"),
         (lambda d: search(np.eye(3), np.eye(3), top_k=True), "top_k=True must be a whole number of at least 1"),
         (lambda d: cf.Gateway("g", cache_key=5), "cache_key=5"),  # type: ignore[arg-type]
+        (lambda d: cf.Gateway("my.gw"), "at most 64 letters, digits, - and _"),
     ],
 )
 def test_a_value_of_another_type_is_refused_in_words(frame: pd.DataFrame, call: Any, words: str) -> None:

@@ -68,7 +68,7 @@ class Gateway:
     log_payload: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]{1,64}", self.name, re.ASCII):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]{1,64}", self.name, re.ASCII):
             raise ValueError(f"gateway={self.name!r}: a gateway's name has at most 64 letters, digits, - and _.")
         seconds, key = self.cache_ttl, self.cache_key
         if seconds is not None and not (is_number(seconds, whole=True) and 60 <= seconds <= 2_592_000):
