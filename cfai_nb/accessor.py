@@ -12,12 +12,13 @@ import inspect
 import re
 import warnings
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from .errors import fold, near, refuse_unknown, takes_options
-from .frame import arrow, dask, polars, rows
+from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
@@ -149,7 +150,7 @@ class Accessor:
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
     to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
-    answer = Verb("frame.ai_search.passages", "answer")
+    answer = Verb("frame.ai_search", "answer")
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
@@ -178,7 +179,7 @@ class Accessor:
 
 
 #: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
-enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
+enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 @takes_options()
@@ -196,11 +197,17 @@ def on(data: rows.Frame) -> Accessor:
     return Accessor(data)
 
 
+def _register_with_dask(module: ModuleType) -> None:
+    from .frame import dask  # when Dask is there: importing the package is quick
+
+    dask.register(Accessor, module)
+
+
 def register() -> None:
     """Give DataFrame and Series their ``cfai``, also those of Polars and Dask; and files their vectors."""
     arrow.register()
     polars.register(Accessor)
-    dask.register(Accessor)
+    polars.when_imported("dask.dataframe", "DataFrame", _register_with_dask)
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -68,7 +68,8 @@ def commands() -> Iterator[str]:
     """The help of every command."""
     from cfai_nb import cli
 
-    for command in ([], ["demo"], ["enrich"], ["emulator"], ["models"], ["verbs"], ["doctor"]):
+    listed = next(each.choices for each in cli.parser()._actions if isinstance(each.choices, dict))
+    for command in ([], *([name] for name in listed)):
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             cli.main([*command, "--help"])

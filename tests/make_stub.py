@@ -86,8 +86,8 @@ _BASE = {
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.steps", "Plans"), (".models", "Model"),
-    (".frame.files.enrich_report", "EnrichPlan"), (".frame.files.enrich_report", "EnrichReport"),
-    (".frame.call", "Call"), (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
+    (".frame.enrich.enrich_report", "EnrichPlan"), (".frame.enrich.enrich_report", "EnrichReport"),
+    (".frame.call", "Call"), (".frame.cascades", "Cascade"), (".frame.cascades", "CascadePlan"),
 }  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from published import schemas
 import cfai_nb as cf
 from cfai_nb._engine.wire import Secret, Wire
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.families import FAMILIES
 from cfai_nb.emulator.model_catalogue import models
+from cfai_nb.emulator.service.model_listing import FAMILIES
 from cfai_nb.media import Media, Parts, mime_of
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, catalogue

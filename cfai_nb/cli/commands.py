@@ -42,7 +42,7 @@ from ..tasks import Classify, Embed, Generate, Request
 from ..vectors.vector import stand_in
 
 if TYPE_CHECKING:
-    from ..frame.files.enrich_report import EnrichReport
+    from ..frame.enrich.enrich_report import EnrichReport
 
 #: Seconds the doctor waits for an answer.
 _PATIENCE = 15

@@ -22,8 +22,8 @@ from ..models import Model
 from ..tasks import Check, Extract, Rank, Task, Verify
 from . import rows
 from .call import Call, Whole
-from .cascades.cascade import Cascade, CascadeCall
-from .cascades.cascade_parts import DECIDING
+from .cascades import DECIDING, Cascade
+from .cascades.cascade_call import CascadeCall
 from .extract_call import ExtractCall
 from .progress import Display
 from .steps import Form, Forms, Steps

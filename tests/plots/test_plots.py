@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -279,8 +281,9 @@ def test_what_the_emulator_made_is_stamped_by_itself() -> None:
 
 def test_what_all_plots_share_is_in_the_help_of_each() -> None:
     """`help` of a plot says what `ax`, `title` and `mark` are."""
-    for draw in (clusters, compare, concurrency, confidence, cost, latency, similarity):
-        assert "\nmark : str, optional\n" in str(draw.__doc__)
+    for name in cf.plots.__all__:
+        listed = re.findall(r"^(\w[\w, ]*) : ", inspect.getdoc(getattr(cf.plots, name)) or "", re.MULTILINE)
+        assert {"ax", "title", "mark"} <= {each for names in listed for each in names.split(", ")}, name
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ from cfai_nb._engine.bridge import bridge
 from cfai_nb.cli import main
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.error_codes import CODES
-from cfai_nb.emulator.families import FAMILIES
 from cfai_nb.emulator.search_instance import CODES as SEARCH_CODES
 from cfai_nb.emulator.service.faults import QUIRKS
+from cfai_nb.emulator.service.model_listing import FAMILIES
 from cfai_nb.models import catalogue
 from cfai_nb.models.ledger import Budget
 from cfai_nb.session.conformance import Check, Checked, Outcome, check, chosen, cost_of, emulated, prices

@@ -179,7 +179,7 @@ class Asked:
         return self.made.answers(result, made), report.tally(made)
 
 
-def parts_of(call: Call | ExtractCall) -> Sequence[Call]:
+def calls_of(call: Call | ExtractCall) -> Sequence[Call]:
     """Return the calls that a call is."""
     return [call] if isinstance(call, Call) else call.calls
 
