@@ -296,12 +296,19 @@ _SYNONYMS = (
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return the known option that was probably meant; empty if none is near."""
-    names = list(known)
-    lowered = name.lower()
-    synonyms = [each for group in _SYNONYMS if lowered in group for each in group if each in names]
-    swapped = [each for each in names if sorted(each) == sorted(lowered)]  # two letters exchanged
-    return next(iter([*synonyms, *swapped, *difflib.get_close_matches(lowered, names, n=1, cutoff=0.65)]), "")
+    """Return the known name that was probably meant, in any case of its letters; empty if none is near."""
+    names = {each.casefold(): each for each in known}
+    given = name.casefold()
+    synonyms = [each for group in _SYNONYMS if given in group for each in group if each in names]
+    swapped = [each for each in names if sorted(each) == sorted(given)]  # two letters exchanged
+    found = [*synonyms, *swapped, *difflib.get_close_matches(given, names, n=1, cutoff=0.65)]
+    return names[found[0]] if found else ""
+
+
+def hint(name: object, known: Iterable[object]) -> str:
+    """Return what an error about an unknown name ends with: `` Did you mean 'text'?``, or nothing if none is near."""
+    meant = near(str(name), map(str, known))
+    return f" Did you mean {meant!r}?" if meant else ""
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.errors import near, refuse_unknown, takes_options
+from cfai_nb.errors import hint, near, refuse_unknown, takes_options
 from cfai_nb.models import find
 from cfai_nb.vectors import search
 
@@ -120,6 +120,8 @@ def test_signatures_stay_as_they_are() -> None:
         made(1, tow=1, zzz=1)
     assert near("TRESHOLD", ["k", "threshold"]) == "threshold"
     assert near("nonsense", ["k"]) == ""
+    assert (near("TXET", ["Text", "k"]), near("shop.nmae", ["Shop.Name"])) == ("Text", "Shop.Name")
+    assert (hint("txt", ["text", 3]), hint(None, ["text"])) == (" Did you mean 'text'?", "")
     refuse_unknown("f", ["k"], ["k"])
 
 

@@ -7,7 +7,6 @@ models that only translate; ``conversation`` is for conversations of several tur
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Literal
 
 import pydantic_core
 
-from ...errors import AnswerError, ModelError, check_count, is_number
+from ...errors import AnswerError, ModelError, check_count, hint, is_number
 from ...media import Media, Parts, media_in
 from ...models import Model, Usage, catalogue, names_of_models, tokens_in
 from . import reply, values
@@ -295,10 +294,8 @@ def language_code(language: str, model: Model) -> str:
     known = set(scripts if model.family == "indictrans2" else languages["m2m100"].values())
     if code in known:
         return code
-    names = [name for name, its in codes.items() if its in known]
-    near = difflib.get_close_matches(wanted.lower(), names, n=1)
-    hint = f" Did you mean {near[0].title()}?" if near else ""
-    raise ValueError(f"{model.id} has no language {language!r}.{hint} A chat model may have it.")
+    meant = hint(wanted, [name.title() for name, its in codes.items() if its in known])
+    raise ValueError(f"{model.id} has no language {language!r}.{meant} A chat model may have it.")
 
 
 @dataclass(frozen=True, slots=True)
