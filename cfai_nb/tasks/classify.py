@@ -97,7 +97,4 @@ class Classify(DialectTask):
         return self.way.columns(shown, self.threshold, all_=self.probabilities)
 
     def unsure(self, cell: Cell) -> bool:
-        if self.uncertain is None:
-            return False
-        sure = self.way.confidence(cell)
-        return sure is None or sure < self.uncertain
+        return self.way.unsure(cell, self.uncertain)

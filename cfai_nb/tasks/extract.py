@@ -30,8 +30,8 @@ class Extract(DialectTask):
         ``cf.forecast(...)``.
     details : bool
         With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not state it),
-        ``<name>__start``, ``<name>__end`` (where it stands), ``<name>__guess`` (too unsure), figures of estimates.
-        Chat models give none of these, and are refused.
+        ``<name>__start``, ``<name>__end`` (start and end in the text), ``<name>__guess`` (too unsure), figures of
+        estimates.  Chat models give none of these, and are refused.
     reference_date : str or datetime.date, optional
         Reference date used to resolve dates without a year.  Without it such dates are returned as missing.
     max_tokens : int

@@ -321,8 +321,8 @@ class ChatTask(Task):
     n : int
         Samples; with more than one, each row holds a list.
     reasoning : bool or str, optional
-        Think (True), not (False), or how hard (``"low"``, ``"high"``, the model's own levels); default: not where the
-        model can go without.  Thinking is paid for and counts as written.
+        Use reasoning (True), do not (False), or a level (``"low"``, ``"high"``, the model's own); default: off where
+        the model allows it.  Billed as output.
     lora : str, optional
         A fine-tune by id or name, on models that take one.
     raw : bool

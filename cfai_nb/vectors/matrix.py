@@ -144,7 +144,7 @@ class VectorColumn:
         return made
 
 
-def matrix(vectors: Iterable[Any]) -> Matrix:
+def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     """Stack a column of vectors into a matrix.
 
     Parameters

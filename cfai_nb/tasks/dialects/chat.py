@@ -79,10 +79,10 @@ class Settings:
         if wanted is None or (wanted is False and not facts):
             return
         if not facts:
-            raise ModelError(f"{model.id} does not think; leave reasoning= out.")
+            raise ModelError(f"{model.id} is not a reasoning model; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
-            low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
-            raise ModelError(f"{model.id} always thinks; leave reasoning= out{low}.")
+            lowest = f'the lowest level is reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
+            raise ModelError(f"{model.id} cannot switch reasoning off; {lowest or 'leave reasoning= out'}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
             raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")

@@ -101,7 +101,7 @@ def weakness(questions: Iterable[Question], model: Model) -> str:
     others = [name for names in large for name in names if name.casefold().strip() in _OTHER]
     if model.name != "clef-flash" or (most < _MANY and not others):
         return ""
-    why = f"{most:,} labels" if most >= _MANY else f"a label {others[0]!r} for all that fits no other"
+    why = f"{most:,} labels" if most >= _MANY else f"a catch-all label {others[0]!r}"
     own = (model.prices or {})["input_tokens"].usd or 0.0
     dearer = []
     for name in ("clef", "clef-omni"):

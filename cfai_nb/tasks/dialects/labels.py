@@ -96,6 +96,10 @@ class Labels:
         sure: float | None = cell["confidence"]
         return sure
 
+    def unsure(self, cell: Cell, limit: float | None) -> bool:
+        """Return whether an answer is below a confidence, or has none."""
+        return limit is not None and ((sure := self.confidence(cell)) is None or sure < limit)
+
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         """Lay the cells out; with ``all_`` the probabilities, too."""
         if self.choice is None:
