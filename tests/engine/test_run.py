@@ -10,6 +10,7 @@ import random
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -611,6 +612,53 @@ def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert emulator.requests <= 12
     assert cf.ledger()["requests"].sum() == emulator.requests
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        (np.int64(3), 3),
+        ({"share": np.float32(0.5), "counts": np.array([1, 2])}, {"share": 0.5, "counts": [1, 2]}),
+        ((1, {2}), [1, [2]]),
+        (pd.Timestamp("2026-01-01"), "2026-01-01T00:00:00"),
+        ({1: "one"}, {"1": "one"}),
+        (object(), None),
+        ("half a pair \ud800", None),
+        ([cf.Image(b"\x89PNG"), "a text"], None),
+    ],
+)
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_cell_is_the_same_at_first_and_from_the_store(open_: Any, cell: Any, kept: Any, cache: bool) -> None:
+    """The cell of an own task is plain JSON from the start; one that the store cannot hold fails its row, charged."""
+    from cfai_nb.tasks import Classify
+
+    class Own(Classify):
+        def parse(self, answer: Any, inputs: Any, model: Any) -> Any:
+            return ["plain" if inputs[0].endswith("0") else cell]
+
+        def to_columns(self, cells: Any) -> Any:
+            return cf.tasks.Column(cells)
+
+    emulator = open_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cf.CfaiWarning)  # of the row that fails
+        first, again = (words(2).cfai.run(Own(labels=LABELS), cache=cache) for _ in range(2))
+    for found in (first, again):
+        assert found[0] == "plain"
+        assert found[1] == kept if kept is not None else pd.isna(found[1])
+    assert emulator.requests == (2 if cache and kept is not None else 3 if cache else 4)
+    assert cf.ledger()["requests"].sum() == emulator.requests
+    assert kept is not None or "the store cannot hold the cell" in str(cf.last_run().failures["error"].tolist())
+
+
+def test_cells_of_a_batch_fail_alone() -> None:
+    """Of the cells of one request, only those fail that the store cannot hold; all of them where kinds are mixed."""
+    from cfai_nb._engine.conversation import _storable
+
+    at, cells, failed = _storable([4, 5, 6], ["a", object(), (1,)], [])
+    assert (at, cells, [index for index, _ in failed]) == ([4, 6], ["a", [1]], [5])
+    at, cells, failed = _storable([4, 5], [cf.Image(b"\x89PNG"), "a"], [])
+    assert (at, cells, [index for index, _ in failed]) == ([], [], [4, 5])
 
 
 def test_a_stop_keeps_what_waits_for_a_slow_disk(open_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
