@@ -648,7 +648,7 @@ def test_a_cell_is_the_same_at_first_and_from_the_store(open_: Any, cell: Any, k
         assert found[1] == kept if kept is not None else pd.isna(found[1])
     assert emulator.requests == (2 if cache and kept is not None else 3 if cache else 4)
     assert cf.ledger()["requests"].sum() == emulator.requests
-    assert kept is not None or "the store cannot hold the cell" in str(cf.last_run().failures["error"].tolist())
+    assert kept is not None or "the store cannot hold the cell" in str(cf.last_run().failures.to_numpy().tolist())
 
 
 def test_cells_of_a_batch_fail_alone() -> None:
