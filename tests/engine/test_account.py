@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,43 @@ async def test_a_minute_is_of_the_account():
     assert not waits.done()
     waits.cancel()
     await turns()
+
+
+@pytest.mark.parametrize(
+    ("leads", "follows", "most"),
+    [(None, 30, 30), (300, 30, 30), (300, None, 300), (30, 300, 30), (30, None, 30)],
+)
+def test_a_process_that_follows_keeps_to_its_own_rate(leads: float | None, follows: float | None, most: int) -> None:
+    """A process sends no more than its own rate in any minute, whoever leads, and no more than the leader's."""
+
+    async def minutes() -> None:
+        account, clock = Account(1), [time.monotonic()]
+        one = account.followers[0].limiter("model", "group", follows, own=True)
+        lead = account.leader.limiter("model", "group", follows)  # the first message comes before the leader's own run
+        assert account.leader.limiter("model", "group", leads, own=True) is lead
+        lead.concurrency.limit = lead.concurrency.most = 1_000.0
+        lead._clock = one._clock = lambda: clock[0]
+        sent: list[float] = []
+
+        async def row() -> None:
+            at = await one.enter()
+            sent.append(at)
+            one.end(at, "clean")
+
+        rows = [asyncio.ensure_future(row()) for _ in range(2 * most + 5)]
+        for _ in range(1_300):  # a little over two minutes
+            await turns(4)
+            clock[0] += 0.1
+            one._serve()
+            lead._serve()
+        assert len(sent) >= 2 * most
+        for at in sent:
+            assert sum(at <= other < at + 60 for other in sent) <= most
+        for each in rows:
+            each.cancel()
+        await turns()
+
+    asyncio.run(minutes())
 
 
 @in_loop
