@@ -76,6 +76,9 @@ class Task:
         ``"text"``, a text in a cell is the address of a file, or its name in the folder of ``files=``.
     column_kind : str
         The kind of the result's column, if it has one column.
+    account_fields : tuple of str
+        Fields that name something of an account (a fine-tune, an instance): if one is set, the account is part of the
+        key.
     """
 
     name: ClassVar[str] = "task"
@@ -86,6 +89,7 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     column_kind: ClassVar[ColumnKind] = "object"
+    account_fields: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
         """Refuse options the task does not have, and options given by position, before the dataclass does."""
@@ -331,7 +335,6 @@ class ChatTask(Task):
 
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    #: Fields that name something of an account (a fine-tune): if one is set, the account is part of the key.
     account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
