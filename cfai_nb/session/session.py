@@ -381,9 +381,9 @@ def connect(
         print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
         rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
-    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0
+    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 1 <= rate < float("inf")
     if rate is not None and rate != "auto" and wrong:
-        raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
+        raise SetupError(f'rate={rate!r}: give "auto", requests per minute (at least 1), or None.')
     given = given_options({name: value for name, value in options.items() if name != "neurons"})
     budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
     given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}

@@ -315,6 +315,13 @@ def test_capacity_below_the_wish_is_found(open_: Any) -> None:
         assert seconds <= (time.monotonic() - begun) / 0.85 + 1.5
 
 
+@pytest.mark.parametrize("rate", [0, 0.5, -1, True, "30", float("nan"), float("inf")])
+def test_a_rate_is_at_least_one_a_minute(rate: Any) -> None:
+    """A number of requests a minute that no request fits in, or that is not a number, is refused."""
+    with pytest.raises(cf.SetupError, match="rate="):
+        cf.connect("emulator", store=False, rate=rate)
+
+
 def test_a_rate_that_is_told_is_kept_to(open_: Any) -> None:
     """With the rate given, nothing is refused and all requests of the minute are sent."""
     emulator = open_(rate=600, window="sliding")
