@@ -131,6 +131,7 @@ class Conversations:
         keys = [self._plan.keys[index] for index in batch]
         point = self._open(keys)
         log: str | None = None
+        asked: set[str] = set()  # where a gateway may have a cache: the digests of the requests so far
         steps = self._plan.task.conversation(inputs, self._plan.model)
         cells: Cells
         try:
@@ -139,12 +140,17 @@ class Conversations:
                 if isinstance(step, Local):
                     step = _next_turn(steps, await run_local(step.do))
                     continue
+                fresh = again
+                if self._run.options.gateway is not None:  # a further sample is not the copy of an earlier one
+                    digest = digest_of(step, 16)
+                    fresh = again or digest in asked
+                    asked.add(digest)
                 answer = point.replay(step)
                 if answer is None:
                     if (trouble := self.trouble()) is not None:
                         raise trouble
                     first = not point.turns
-                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, again=again)
+                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, fresh=fresh)
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)

@@ -240,13 +240,13 @@ class RunSender(Sender):
         return len(self._given_up) > 1 and self.in_flight <= self.waiting.keys()
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool
+        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, fresh: bool
     ) -> tuple[Answer, Charge]:
         """Send one request of a conversation about these inputs until it is answered; return its answer and charge.
 
-        Only the ``first`` request of a conversation goes into the batch queue.  ``again``: an earlier answer could not
-        be read, so a gateway's cache must be bypassed.  BudgetError is raised where the budget cannot hold it, even
-        after all others are settled.
+        Only the ``first`` request of a conversation goes into the batch queue.  ``fresh``: the same request was sent
+        before, for another sample or since its answer could not be read, so a gateway's cache must be bypassed.
+        BudgetError is raised where the budget cannot hold it, even after all others are settled.
         """
         plan, options, charge, place = self._run.plan, self._run.options, None, None
         budget, queue = options.budget, self.queue if first else None
@@ -259,7 +259,7 @@ class RunSender(Sender):
             else:
                 sent, gateway = request, options.gateway
                 if gateway is not None:
-                    sent = (gateway.uncached() if again else gateway).route(request, plan.model)
+                    sent = (gateway.uncached() if fresh else gateway).route(request, plan.model)
                 answer = await self.send(sent, plan.model.id, keys=keys)
             charge = self._engine.charge(
                 self._run, self._usage(request, answer, inputs), seconds=answer.seconds, queued=place,
