@@ -105,13 +105,14 @@ class RequestJob(Generic[T]):
 
     async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S]) -> None:
         """Work on several items at once; after Stop or a failure, begin no other, await the rest, and raise it."""
-        rest, failures = iter(items), []
+        rest = iter(items)
+        failures: list[Exception] = []
 
         async def one() -> None:
             for item in rest:
                 try:
                     await work(item)
-                except RowError as error:
+                except Exception as error:  # also a defect: the others must not go on after the call has ended
                     failures.append(error)
                 if self.stopped or failures:
                     return

@@ -1,13 +1,17 @@
-"""Streaming: one prompt, both dialects, totals, and streams that break off."""
+"""Streaming: one prompt, both dialects, totals, and streams that break off; and jobs of a few requests."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine.bridge import bridge
 from cfai_nb.emulator import Emulator
+from cfai_nb.session.requests import RequestJob
 from cfai_nb.tasks import StreamReader
 
 
@@ -132,3 +136,24 @@ def test_a_prompt_that_asks_nothing_is_not_sent(prompt: object) -> None:
     with pytest.raises(ValueError, match="give a text"):
         list(cf.stream(prompt))
     assert emulator.requests == 0
+
+
+@pytest.mark.parametrize("error", [cf.CfaiError("a defect"), cf.Refused("refused"), KeyError("a defect of ours")])
+def test_a_failed_item_ends_the_others(error: Exception) -> None:
+    """Whatever fails, no other item is begun, those under way are awaited, and nothing goes on after the call."""
+    session, done = cf.connect(Emulator(rate=None)), []
+
+    async def work(job: RequestJob[None]) -> None:
+        async def one(item: int) -> None:
+            await asyncio.sleep(0.002)
+            if item == 0:
+                raise error
+            done.append(item)
+
+        await job.each(one, range(100))
+
+    with pytest.raises(type(error)):
+        bridge.wait(RequestJob(session.engine(cache=False), work, drain=True), lambda: None)
+    ended = len(done)
+    time.sleep(0.05)
+    assert len(done) == ended < 16
