@@ -328,7 +328,8 @@ def connect(
     ----------
     target : {None, "cloudflare", "emulator", "auto"} or Emulator, optional
         None and ``"cloudflare"``: the service.  ``"emulator"``: no account and no network; every result is marked.
-        ``"auto"``: the service if credentials are found, else the emulator; it prints which.
+        ``"auto"``: the service if credentials are found, or the server at ``base_url``, else the emulator; it prints
+        which.
     account_id, api_token : str, optional
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
@@ -373,12 +374,12 @@ def connect(
     automatic = target == "auto"
     if automatic:
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
-        target = "cloudflare" if found else "emulator"
+        target = "cloudflare" if found or base_url is not None else "emulator"
     endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http, standins=standins)
     if automatic:
         who = "no model" if endpoint.origin == "emulator" else endpoint.origin
-        without = f"no credentials found: the emulator ({who})"
-        print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
+        reached = "Cloudflare Workers AI" if endpoint.origin == "cloudflare" else endpoint.origin
+        print(f"cfai_nb: {reached if endpoint.app is None else f'no credentials found: the emulator ({who})'}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
         rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
     wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 1 <= rate < float("inf")
