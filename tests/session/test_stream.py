@@ -7,6 +7,8 @@ import json
 import time
 
 import pytest
+from intercept import Faulty, poison
+from starlette.responses import Response
 
 import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
@@ -117,6 +119,21 @@ def test_a_stream_is_repeated_before_its_first_piece(fault: str) -> None:
     assert "".join(cf.stream("Tell me of rivers.")).startswith("[emulator]")
     assert emulator.requests == 2
     assert len(cf.ledger()) == 1
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 500, "completion_tokens": 200}, None])
+def test_a_stream_that_breaks_off_before_its_first_piece_is_charged(usage: object) -> None:
+    """What began is billed, as reported or else estimated, in the ledger and the budget, also if it is sent again."""
+    frame = b"data: " + json.dumps({**delta(delta={"role": "assistant"}), "usage": usage}).encode() + b"\n\n"
+    here = Faulty(poison(Response(frame, media_type="text/event-stream"), times=1))
+    cf.connect(here)
+    budget = cf.Budget(1_000.0, "1,000 Neurons")
+    assert "".join(cf.stream("Tell me of poison.", budget=budget)).startswith("[emulator]")
+    charges = cf.ledger()
+    assert charges["requests"].tolist() == [1, 1]
+    assert charges["exact"].tolist() == [usage is not None, True]
+    assert usage is None or charges["tokens"].iloc[0] == 700
+    assert budget.spent == pytest.approx(charges["neurons"].sum())
 
 
 def test_a_budget_holds_for_streams() -> None:
