@@ -203,6 +203,21 @@ async def test_a_budget_is_of_the_account():
 
 
 @in_loop
+async def test_settled_reservations_leave_nothing_behind():
+    """Whoever leads, a reservation is forgotten once it is settled, whatever its amount."""
+    account = Account(1)
+    for budget in budgets(account.leader, *account.followers):
+        for amount in (1.0, 1.5, 1.5, 2.0):
+            assert await budget.hold(Cost(amount), "model") == amount
+        for amount in (1.5, 2.0, 1.0, 1.5):
+            budget.settle(amount, 0.25)
+        assert budget._far == {}
+        await turns()
+    assert [budget.requests for budget in budgets(account.leader, *account.followers)] == [0, 0]
+    assert account.leader.budgets["free"].spent == 2.0
+
+
+@in_loop
 async def test_a_cancelled_wait_for_the_budget_reserves_nothing():
     """Who is stopped while the coordinator lets it wait gives back what it is granted afterwards."""
     account = Account(1)

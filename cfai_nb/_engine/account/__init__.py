@@ -9,7 +9,6 @@ coordinator and the next, nothing new is sent, and requests in flight continue.
 from __future__ import annotations
 
 import asyncio
-import collections
 import functools
 import itertools
 import math
@@ -384,7 +383,7 @@ class SharedBudget(Budget):
     def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
         super().__init__(limit, label)
         self._here, self.name = here, name
-        self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
+        self._far: dict[float, list[int]] = {}  # the coordinator's open reservations, by amount
 
     async def hold(self, cost: Cost, model: str) -> float | None:
         while True:
@@ -404,7 +403,7 @@ class SharedBudget(Budget):
             if held is not None:
                 self.reserved += held
                 self.requests += 1
-                self._far[held].append(number)
+                self._far.setdefault(held, []).append(number)
             return held
 
     def _described(self, do: str, neurons: float) -> dict[str, Any]:
@@ -427,5 +426,7 @@ class SharedBudget(Budget):
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         super().settle(reserved, neurons)
-        if numbers := self._far[reserved]:
+        if numbers := self._far.get(reserved):
             self._here.send({"do": "settle", "hold": numbers.pop(), "neurons": neurons})
+            if not numbers:
+                del self._far[reserved]
