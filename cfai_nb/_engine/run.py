@@ -226,9 +226,6 @@ class Runner:
         keys, cache, inputs = self._plan.keys, self.run.options.cache, self._engine.share.inputs
         wanted = [] if cache is False else [keys[index] for index in batch]  # else its answers are not shared
         in_flight, others, late = await inputs.claim(wanted, stored=cache is True)
-        if self.run.halted:
-            inputs.complete(in_flight)
-            return
         if late:
             self._late += [index for index in batch if keys[index] in late]
             batch = [index for index in batch if keys[index] not in late]
@@ -237,6 +234,9 @@ class Runner:
                 self._followed.append((index, other))
             elif keys[index] in others:
                 self.run.fail(index, InputError(_CIRCULAR, "circular"))
+        if self.run.halted:
+            inputs.complete(in_flight)
+            return
         mine = [index for index in batch if keys[index] not in others] if others else batch
         if mine:
             task = asyncio.get_running_loop().create_task(self._work(mine, in_flight))
@@ -267,8 +267,8 @@ class Runner:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             halted.cancel()
             in_flight.unfollow()
-            if self.run.halted:
-                return
+            if self.run.halted:  # the rest is not waited for either
+                continue
             key = self._plan.keys[index]
             if key not in in_flight.cells:
                 (late if in_flight.elsewhere else again).append(index)
@@ -276,6 +276,8 @@ class Runner:
             self.run.stored += self.run.deliver([index], in_flight.cells[key])
             if log := in_flight.logs.get(key):
                 self.run.logs[index] = log
+        if self.run.halted:
+            return
         again += await self._load_late(late)
         if again:
             await self._send_all(self._plan.batches(again))

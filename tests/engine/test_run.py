@@ -20,10 +20,15 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb import session
 from cfai_nb._engine import run as engine
+from cfai_nb._engine.account.in_flight import InFlight
+from cfai_nb._engine.bridge import bridge
 from cfai_nb._engine.store.writer import Writer
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.models import find
+from cfai_nb.session.session import Session
+from cfai_nb.tasks import Classify
 
 LABELS = ["billing", "shipping"]
 LLAMA = "llama-3.3-70b-instruct-fp8-fast"
@@ -268,6 +273,52 @@ def test_a_waiting_run_can_be_stopped(open_: Any) -> None:
 
     assert asyncio.run(both()) == 1, "the answer that it waited for has not come"
     assert emulator.requests == 1
+
+
+def test_a_halted_run_waits_for_nothing(open_: Any) -> None:
+    """A run inside a tool that is halted leaves no trace in what it waited for, which would later look circular."""
+    open_(latency=0.2)
+    here, task = session.current(), Classify(labels=LABELS)
+    model = here.model_for(task, None)
+
+    async def both() -> None:
+        def begun(count: int) -> tuple[Any, asyncio.Task[Any]]:
+            runner = here.runner(task, model, [f"row {i}" for i in range(count)], here.options({"concurrency": 3}))
+            return runner, asyncio.ensure_future(runner.execute())
+
+        _, first = begun(3)
+        await asyncio.sleep(0.05)
+        inputs = begun(0)[0]._engine.share.inputs.own
+        others = set(inputs.by_key.values())
+        outer = InFlight(asyncio.get_running_loop().create_future())
+        outer.enter()
+        second, waits = begun(3)
+        await asyncio.sleep(0.05)
+        assert [other.followers for other in others] == [[outer]] * 3
+        second.halt()
+        await waits
+        assert [other.followers for other in others] == [[]] * 3
+        await first
+
+    bridge.call(both)
+
+
+def test_a_store_that_cannot_be_opened_stays_with_the_runs_that_use_it(
+    open_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call without a cache does not take the store away from runs in flight, whose answers would be lost."""
+    open_(latency=0.2)
+
+    async def both() -> None:
+        first = asyncio.ensure_future(words(2).cfai.classify.aio(LABELS))
+        await asyncio.sleep(0.1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "store", lambda self: (_ for _ in ()).throw(cf.StoreError("not just now")))
+            await words(1, 5).cfai.classify.aio(LABELS, cache=False)
+        await first
+
+    asyncio.run(both())
+    assert words(2).cfai.classify(LABELS, cache="only").notna().all()
 
 
 # -- how much at once --------------------------------------------------------------------------------------------------
