@@ -160,7 +160,8 @@ class Session:
             if where not in self._resources.engines:
                 self._resources.engines[where] = self._opened(store), bridge.own_loop
             engine, _ = self._resources.engines[where]
-        engine.store = store
+        if store is not None or not engine.jobs:  # runs in flight keep theirs, which may be written again in a moment
+            engine.store = store
         return engine
 
     def _opened(self, store: Store | None) -> Engine:
