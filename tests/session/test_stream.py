@@ -147,11 +147,13 @@ def test_a_budget_holds_for_streams() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])
 def test_a_prompt_that_asks_nothing_is_not_sent(prompt: object) -> None:
-    """What is not text, or an empty one, is an error before anything is sent, as a missing cell is not sent."""
+    """What is not text, or an empty one, is an error of the call, as is a wrong option, before anything is sent."""
     emulator = Emulator(rate=None)
     cf.connect(emulator)
     with pytest.raises(ValueError, match="give a text"):
-        list(cf.stream(prompt))
+        cf.stream(prompt)
+    with pytest.raises(ValueError, match="patience"):
+        cf.stream("Tell me of rivers.", patience=-1)
     assert emulator.requests == 0
 
 
