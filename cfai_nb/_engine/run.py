@@ -125,7 +125,7 @@ class Runner:
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
-        """Raise before the first request if the price of the inputs alone, which is certain, exceeds the budget.
+        """Raise before the first request if the inputs alone exceed the budget, by an estimate of their price.
 
         Nothing is sent at an unknown price either, unless the budget allows it.
         """
@@ -139,11 +139,11 @@ class Runner:
             total += budget.neurons_of(price(Usage(least), model), model.id)
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
-            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"
+            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would fit"
             raise BudgetError(
-                f"{self._plan.task.name} with {model.id} needs at least {money(total, exact=False)}; "
-                f"the budget is {budget.label}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
-                "cheaper model."
+                f"{self._plan.task.name} with {model.id} needs about {money(total)} or more; the budget is "
+                f"{budget.label}. Nothing was sent. {some if fits else 'Not even the first request fits'}: raise "
+                "budget=, or take fewer rows or a cheaper model."
             )
 
     async def _load_stored(self, wanted: Sequence[int]) -> list[int]:

@@ -352,7 +352,8 @@ def connect(
     usage : bool
         Read how many Neurons all programs of the account used today; the session shows it, and
         ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
-        permission Account Analytics: Read; without it there is a warning, and our own ledger counts.
+        permission Account Analytics: Read; without it there is a warning, and ``budget="free"`` counts only this
+        computer's ledger.
     **options
         Run options.
 
