@@ -133,6 +133,8 @@ def test_a_process_that_follows_keeps_to_its_own_rate(leads: float | None, follo
             clock[0] += 0.1
             one._serve()
             lead._serve()
+            if len(sent) == follows == most:
+                assert one.turn is not None  # so that progress says what it waits for
         assert len(sent) >= 2 * most
         for at in sent:
             assert sum(at <= other < at + 60 for other in sent) <= most
