@@ -79,6 +79,8 @@ class Task:
     account_fields : tuple of str
         Fields that name something of an account (a fine-tune, an instance): if one is set, the account is part of the
         key.
+    media_bytes : int
+        Bytes of a usual cell, where it is a picture or sound that the model made; 0 otherwise.
     """
 
     name: ClassVar[str] = "task"
@@ -90,6 +92,7 @@ class Task:
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     column_kind: ClassVar[ColumnKind] = "object"
     account_fields: ClassVar[tuple[str, ...]] = ()
+    media_bytes: ClassVar[int] = 0
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
         """Refuse options the task does not have, and options given by position, before the dataclass does."""

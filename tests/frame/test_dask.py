@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from processes import environment, until
 import cfai_nb as cf
 from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame import dask_report, progress
+from cfai_nb.frame import dask_part, dask_report, progress
 from cfai_nb.widgets import progress as widgets
 from cfai_nb.widgets.progress import Bar
 
@@ -145,6 +146,19 @@ def test_the_price_of_the_plan_is_that_of_pandas(emulator: Emulator, frame: Any,
     assert (plan.distinct, plan.requests) == (whole.distinct, whole.requests)
 
 
+@pytest.mark.parametrize(("store", "cache"), [("s.sqlite", "refresh"), ("s.sqlite", False), (False, True)])
+def test_what_each_partition_sends_again_is_priced_for_each(tmp_path: Path, store: Any, cache: Any) -> None:
+    """Without stored answers equal inputs of several partitions are bought for each, and the plan says so."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=store and tmp_path / store)
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at % 5}" for at in range(20)]}), npartitions=4)
+    plan = frame.cfai.embed.plan("text", cache=cache)
+    assert (plan.distinct, plan.requests) == (5, 4)
+    frame.cfai.embed("text", cache=cache).compute(scheduler="synchronous")
+    assert emulator.requests == plan.requests
+    assert plan.cost.neurons >= emulator.billed > 0
+
+
 def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
     """It is not given to each partition again; what was bought is kept."""
     frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at:04}" for at in range(80)]}), npartitions=8)
@@ -153,6 +167,40 @@ def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
         frame.cfai.embed("text", neurons=0.6 * whole).compute(scheduler="synchronous")
     assert 0.4 * whole < cf.ledger().neurons.sum() <= 0.6 * whole
     assert frame.cfai.embed.plan("text").stored == 40
+
+
+def test_a_budget_lives_as_long_as_its_call(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on when the frame is computed again, also for pickled parts, and is dropped with frame and report."""
+    monkeypatch.setattr(dask_report, "IDLE", 0.1)
+    lazy = frame.cfai.embed("text", neurons=50.0)
+    (part,) = {id(one): one for one in lazy.expr.operands if hasattr(one, "session")}.values()
+    name, copied = part.budget.name, pickle.dumps(part)
+    for _ in range(2):
+        lazy.compute(scheduler="threads")
+        gc.collect()
+        spent = dask_part._budgets[name].spent
+        assert spent == cf.ledger().neurons.sum() > 0
+    del lazy, part
+    gc.collect()
+    pickle.loads(copied)(pd.DataFrame({"text": ["another parcel"]}))
+    assert dask_part._budgets[name].spent > spent
+    dask_report._reports.clear()
+    pd.Series(["a letter"]).cfai.embed()  # cf.last_run() is another report now
+    until(lambda: gc.collect() >= 0 and name not in dask_part._budgets, seconds=5.0)
+
+
+def test_what_was_answered_is_noted_of_the_latest_calls(
+    emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process does not note ever more calls; one that still is answered stays."""
+    monkeypatch.setattr(dask_part, "_KEPT", 3)
+    first = frame.cfai.embed("text", cache=False)
+    for _ in range(4):
+        frame.cfai.embed("text").compute(scheduler="synchronous")
+        first.compute(scheduler="synchronous")
+    (part,) = {id(one): one for one in first.expr.operands if hasattr(one, "session")}.values()
+    assert len(dask_part._proven) == 3
+    assert list(dask_part._proven)[-1] == f"{part.call} 0"
 
 
 def test_extract_is_two_calls_with_one_price_and_one_budget(emulator: Emulator, pandas: pd.DataFrame) -> None:
@@ -242,6 +290,35 @@ def test_stop_ends_all_partitions(tmp_path: Path) -> None:
     time.sleep(0.2)
     assert emulator.requests == before < 2_000
     until(lambda: frame.cfai.generate.plan("Say {text}").stored == before)
+
+
+def test_a_part_that_begins_after_stop_sends_nothing(
+    emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that Dask had handed to a thread when ``compute()`` was interrupted does not begin; computed again it
+    does."""
+    begun, stopped, link = threading.Event(), threading.Event(), dask_part._link
+
+    def late() -> Any:
+        begun.set()
+        stopped.wait(5)
+        return link()
+
+    def interrupt() -> None:
+        begun.wait()
+        time.sleep(0.05)  # until the main thread waits
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(dask_part, "_link", late)
+    threading.Thread(target=interrupt, daemon=True).start()
+    answers = frame.cfai.generate("Say {text}")
+    with pytest.raises(KeyboardInterrupt):
+        answers.compute(scheduler="threads")
+    stopped.set()
+    time.sleep(0.2)
+    assert not emulator.requests
+    assert len(answers.compute(scheduler="threads")) == len(frame)
+    assert emulator.requests
 
 
 def test_a_notebook_shows_one_bar(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
