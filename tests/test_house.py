@@ -43,8 +43,8 @@ def test_files_are_few_and_of_a_readable_size() -> None:
     """A file is one idea; none is longer than what can be read in one go."""
     count = len(sources())
     assert count <= FILES, (
-        f"{count} files: put the new part into the file that has this idea, or merge two; for a new verb, plot, widget or "
-        "family of models, which have a file each, raise FILES in tests/test_house.py by one"
+        f"{count} files: put the new part into the file that has this idea, or merge two; for a new verb, plot, widget "
+        "or family of models, which have a file each, raise FILES in tests/test_house.py by one"
     )
     sizes = {str(path.relative_to(HOUSE)): len(path.read_text("utf-8").splitlines()) for path in sources()}
     assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}, "split these"
