@@ -340,6 +340,39 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
         classified(data, truth="topic")
 
 
+@pytest.mark.parametrize(
+    "given", [["no", "yes"], ["False", "TRUE"], ["n", "1"], [0, 1], [0.0, 1.0], [np.False_, np.True_], [False, "Yes"]]
+)
+def test_truths_of_a_yes_or_no_are_read_as_such(clefs: Clefs, given: list[Any]) -> None:
+    """Words, numbers and booleans: "no" and "False" are a no."""
+    data = frame(200)[:200].reset_index(drop=True)
+    data["gold"] = pd.Series([given[at % 2] if at < 40 else None for at in range(200)], dtype=object)
+    cascade = cf.Cascade(FLASH, OMNI, 0.8, 0.8)
+    found = data.cfai.check("text", "It is about money.", model=cascade, truth="gold")
+    assert found[:40].tolist() == [False, True] * 20
+    assert (cf.last_run().answered_by[:40] == "truth").all()
+
+
+@pytest.mark.parametrize(
+    ("verb", "truth", "why"),
+    [
+        (("classify", LABELS), "Billing", "row 7 has 'Billing', which is not one of the labels 'billing', 'shipping'"),
+        (("classify", [f"label {at}" for at in range(30)]), "label 30", "'label 9', ..."),
+        (("check", "It is about money."), "nope", "truth of check: row 7 has 'nope', which is neither True nor False"),
+        (("check", "It is about money."), 2, "row 7 has 2, which is neither"),
+        (("check", "It is about money."), [True], r"row 7 has \[True\], which is neither"),
+    ],
+)
+def test_a_truth_that_is_not_an_answer_is_refused(clefs: Clefs, verb: Any, truth: Any, why: str) -> None:
+    """The error names the row, the value and what is allowed; nothing is sent."""
+    data = frame(200)[:200].set_axis(range(200))
+    data["gold"] = pd.Series([truth if at == 7 else None for at in range(200)], dtype=object)
+    name, about = verb
+    with pytest.raises(ValueError, match=why):
+        getattr(data.cfai, name)("text", about, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), truth="gold")
+    assert not clefs.asked
+
+
 def test_gold_of_a_review_is_a_truth_everywhere(clefs: Clefs) -> None:
     """``truth=cf.gold(name)`` lays itself on the rows, for a cascade and a comparison; elsewhere it says how to."""
     data = frame(120)[:120]

@@ -9,11 +9,14 @@ what came of it.  Nothing here knows of frames or calls, so that steps and repor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..._engine.plan import Estimate, Plan
 from ...errors import ModelError, takes_options
@@ -24,11 +27,14 @@ from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
+from ...tasks.dialects.values import yes_or_no
 
 #: Given in place of a cheap model: vectors, and a classifier that learns from answers of the strong model.
 EMBEDDINGS = "embeddings"
 #: What answered a row that carries a right answer.
 TRUTH = "truth"
+#: Labels that an error lists.
+_LISTED = 10
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
 #: Sent to a definition in place of a result: what follows is priced already.
@@ -143,11 +149,25 @@ class Part:
         found = (cell if self.name is None else cell[self.name])["confidence"]
         return None if found is None else float(found)
 
-    def known(self, answer: Any) -> Cell:
+    def read(self, truth: Any) -> str | bool:
+        """Read a right answer as a user gives it: a label, or a yes or no; a ValueError says what is allowed."""
+        if self.labels is not None:
+            if str(truth) in self.labels:
+                return str(truth)
+            listed = ", ".join(map(repr, self.labels[:_LISTED])) + (", ..." if len(self.labels) > _LISTED else "")
+            raise ValueError(f"is not one of the labels {listed}")
+        if isinstance(truth, str):
+            with contextlib.suppress(ValueError):
+                return yes_or_no(truth)
+        elif np.isscalar(truth) and truth in (True, False):
+            return bool(truth)
+        raise ValueError("is neither True nor False, and neither 'yes' nor 'no'")
+
+    def known(self, answer: str | bool) -> Cell:
         """Return the cell of an answer without probabilities."""
         if self.labels is not None:
-            return {"label": str(answer), "confidence": None, "p": None}
-        return {"value": bool(answer), "p": None}
+            return {"label": answer, "confidence": None, "p": None}
+        return {"value": answer, "p": None}
 
     def guessed(self, p: Mapping[Any, float]) -> Cell:
         """Return the cell of an answer with a probability for each; those that are not named have none."""

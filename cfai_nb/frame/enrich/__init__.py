@@ -170,7 +170,8 @@ class Enrichment:
         names = [name for name in self.source.schema.names if name in one.uses]
         reader = Reader(self.source, 0, names)
         while (taken := reader.take(None, self._memory * _SHARE, _BYTES_A_ROW + one.made.bytes_a_row))[1]:
-            yield as_pandas(taken[0])
+            frame = as_pandas(taken[0])
+            yield frame.set_axis(pd.RangeIndex(reader.at - len(frame), reader.at))
 
     @property
     def cascades(self) -> dict[str, tuple[FilesCascade, Frames]]:
