@@ -341,6 +341,30 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (200, "of 200 answers are those of clef-omni or the 100 truths given; "),
+        (20, "every answer is one of clef-omni or the 10 truths given: "),
+    ],
+)
+def test_the_certificate_counts_the_truths(clefs: Clefs, count: int, words: str) -> None:
+    """Answers that are truths are not said to be those of the strong model, where few rows are asked of it, too."""
+    data = frame(count)[:count].reset_index(drop=True)
+    data["gold"] = [LABELS[right(text) == LABELS[0]] if at % 2 else None for at, text in enumerate(data["text"])]
+    cascade = cf.Cascade(FLASH, OMNI, 0.8 if count == 200 else 0.95, 0.8)
+    assert data.cfai.classify.plan("text", LABELS, model=cascade, truth="gold").least <= count // 2
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        data.cfai.classify("text", LABELS, model=cascade, truth="gold")
+    certificate = cf.last_run().certificate
+    assert words in certificate.words
+    assert certificate.known == count // 2
+    assert [str(each.message).rpartition(". ")[2] for each in noted] == (
+        [] if count == 200 else ["clef-omni is asked about every row without a truth."]
+    )
+
+
+@pytest.mark.parametrize(
     "given", [["no", "yes"], ["False", "TRUE"], ["n", "1"], [0, 1], [0.0, 1.0], [np.False_, np.True_], [False, "Yes"]]
 )
 def test_truths_of_a_yes_or_no_are_read_as_such(clefs: Clefs, given: list[Any]) -> None:

@@ -248,6 +248,7 @@ def test_gold_of_a_review_is_taken_and_loose_truths_are_refused(clefs: Clefs) ->
     options = {"model": CASCADE, "truth": cf.gold("hand"), "probabilities": True}
     made = frame.cfai.classify("text", LABELS, **options).compute(scheduler="threads")
     assert (made["answered_by"] == "truth").sum() == 40
+    assert "clef-omni or the 40 truths given" in cf.last_run().certificate.words
     same(made, data.cfai.classify("text", LABELS, **options))
     with pytest.raises(cf.InputError, match="truth: a list does not belong to the parts of a Dask frame"):
         frame.cfai.classify("text", LABELS, model=CASCADE, truth=data["known"].tolist())

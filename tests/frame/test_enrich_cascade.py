@@ -213,6 +213,8 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs, tmp_path: Path, review: 
     assert (mine.rows, mine.asked, mine.kept) == (
         one.certificate.rows, one.certificate.asked, one.certificate.kept,
     )  # fmt: skip
+    assert f"or the {mine.known} truths given" in mine.words
+    assert mine.known == one.certificate.known == (one.answered_by == "truth").sum()
     again = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
     assert (again.certificates["topic"].words, clefs.asked) == (mine.words, asked)
     with pytest.raises(cf.ColumnError, match="holds parts of something else"):

@@ -256,13 +256,13 @@ class Certificate:
         The promise in one sentence, with what it cost.
     rows, asked : int
         Rows that have an answer or should have one, and how many of these were asked of the strong model.
-    kept : int
-        Rows that keep the cheap answer.
+    kept, known : int
+        Rows that keep the cheap answer, and rows that carry a right answer of ``truth=``.
     confidence : float
     targets : dict of str to float
-        ``accuracy``, or ``recall`` and ``precision``; empty where every row was asked of the strong model.
+        ``accuracy``, or ``recall`` and ``precision``; empty where every other row was asked of the strong model.
     reason : str
-        Why every row was asked of the strong model; ``""`` where something was saved.
+        Why every other row was asked of the strong model; ``""`` where something was saved.
     cost, alone : Cost
         What all answers cost (those from the store: had cost), and what the strong model alone would, estimated.
     """
@@ -270,6 +270,7 @@ class Certificate:
     rows: int
     asked: int
     kept: int
+    known: int
     failed: int
     strong: str
     confidence: float
@@ -282,11 +283,15 @@ class Certificate:
     def words(self) -> str:
         if not self.targets or self.reason:
             why = f": {self.reason}" if self.reason else ""
-            return f"every answer is one of {self.strong}{why}; {self._money}"
+            return f"every answer is one of {self._source}{why}; {self._money}"
         from ...quality.arrays import percent  # importing the package loads none of that room
 
         sure = f"with {percent(self.confidence)} confidence"
         return f"{sure} {' and '.join(self._promises)}; {self.asked:,} were asked of it; {self._money}"
+
+    @property
+    def _source(self) -> str:
+        return f"{self.strong} or the {counted(self.known, 'truth')} given" if self.known else self.strong
 
     @property
     def _promises(self) -> list[str]:
@@ -297,15 +302,15 @@ class Certificate:
             if self.failed:  # a share of answers would count rows that have none
                 most = int((1 - share) * self.rows + 1e-9)
                 made.append(
-                    f"at most {most:,} of {self.rows:,} rows hold another answer than that of {self.strong} "
+                    f"at most {most:,} of {self.rows:,} rows hold another answer than that of {self._source} "
                     f"({self.failed:,} failed and hold none)"
                 )
             else:
-                made.append(f"at least {percent(share)} of {self.rows:,} answers are those of {self.strong}")
+                made.append(f"at least {percent(share)} of {self.rows:,} answers are those of {self._source}")
         if (share := self.targets.get("recall")) is not None:
-            made.append(f"at least {percent(share)} of the rows that {self.strong} would keep are kept")
+            made.append(f"at least {percent(share)} of the rows that {self._source} would keep are kept")
         if (share := self.targets.get("precision")) is not None:
-            made.append(f"{self.strong} would keep at least {percent(share)} of the rows that are kept")
+            made.append(f"{self._source} would keep at least {percent(share)} of the rows that are kept")
         return made
 
     @property

@@ -28,7 +28,7 @@ from ..call import Call, Whole, remember, warn
 from ..progress import Display
 from ..report import Report
 from ..vector_input import only_vectors
-from . import EMBEDDINGS, PRICED, Cascade, CascadePlan, Certificate, Outline, parts_of, share, sureness
+from . import EMBEDDINGS, PRICED, TRUTH, Cascade, CascadePlan, Certificate, Outline, parts_of, share, sureness
 from .cascade_rows import Answers, CascadeRows, Lessons, PartCall, Rows, costs_of, hopeless, known_answers, whole
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ class CascadeCall:
         alone = sent + more
         most = sum(each.values(), alone)
         if self.reason:
-            return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
+            asked = len(checked) + len(rest)
+            return CascadePlan(cheap, rows.plan, asked, asked, alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
         # What embeddings leave to the cheap model may be nothing.
         certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
@@ -190,7 +191,8 @@ class CascadeCall:
 
     def _does_not_pay(self, why: str) -> Warn:
         self.reason = why
-        return Warn(f"The cascade does not pay: {why}. {self.model.name} is asked about every row.")
+        rows = " without a truth" if self.rows.gold else ""
+        return Warn(f"The cascade does not pay: {why}. {self.model.name} is asked about every row{rows}.")
 
     def _save(self) -> Generator[Step, Any, None]:
         """Get cheap answers, and find out which of them may stand."""
@@ -341,7 +343,8 @@ class CascadeCall:
         failed = [cell is None for cell in answers.cells]
         certificate = Certificate(
             rows=int(weights.sum()), asked=int(weights[answers.asked].sum()), kept=int(weights[answers.kept].sum()),
-            failed=int(weights[failed].sum()), strong=self.model.name, confidence=self.cascade.confidence,
+            known=int(weights[answers.by == TRUTH].sum()), failed=int(weights[failed].sum()),
+            strong=self.model.name, confidence=self.cascade.confidence,
             targets=dict(self.targets) if answers.kept.any() else {}, reason="" if answers.kept.any() else reason,
             cost=costs_of(calls), alone=self._alone(),
         )  # fmt: skip
