@@ -360,7 +360,7 @@ def enrich(
     ... }, budget=5.0)
     """
     job = Enrichment(source, target, columns, memory, overwrite, options)
-    report = EnrichReport(job.target.folder, job.source.rows, len(job.asked))
+    report = EnrichReport(job.target.folder, job.source.rows, {one.made.error: one.name for one in job.asked})
     with job.target.opened(), listener(job.options.progress, display) as report.show:
         report.notes += job.look(remove=True)
         for part in job.target.parts.values():
