@@ -160,8 +160,8 @@ class CascadeCall:
         alone = sent + more
         most = sum(each.values(), alone)
         if self.reason:
-            asked = len(checked) + len(rest)
-            return CascadePlan(cheap, rows.plan, asked, asked, alone, alone, alone, self.reason)
+            every = len(checked) + len(rest)
+            return CascadePlan(cheap, rows.plan, every, every, alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
         # What embeddings leave to the cheap model may be nothing.
         certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
