@@ -92,8 +92,8 @@ class Part:
     session: str  # its name
     meta: Any  # the result, without rows
     asked: tuple[Asked, ...]  # the calls that each part makes
-    #: Session and budget, in the process that they are of.
-    _held: list[Any] = field(default_factory=list, repr=False, compare=False)
+    #: Session, budget and report, in the process that they are of.
+    held: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
@@ -120,7 +120,7 @@ class Part:
         return f"cfai-{self.verb}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": []}
+        return {**self.__dict__, "held": []}
 
     def __dask_tokenize__(self) -> str:
         return self.call

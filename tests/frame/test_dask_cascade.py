@@ -277,7 +277,7 @@ def test_nothing_secret_is_in_the_graph(clefs: Clefs) -> None:
     graph = dict(lazy.__dask_graph__())
     assert not any("apples" in str(key) for key in graph)
     parts = list(_parts_in(pickle.loads(pickle.dumps(graph))))
-    assert [part._held for part in parts] == [[]]
+    assert [part.held for part in parts] == [[]]
     assert repr(cf.session.current().store_path).encode() not in pickle.dumps(graph)
 
 
