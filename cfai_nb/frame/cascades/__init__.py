@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +37,6 @@ TRUTH = "truth"
 _LISTED = 10
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
-#: Sent to a definition in place of a result: what follows is priced already.
-PRICED = object()
 
 
 @dataclass(frozen=True)
@@ -402,41 +400,3 @@ class CascadePlan:
             f"{dollars(self.at_most)} at most; estimated, {what}",
         ]
         return "\n".join(lines)
-
-
-class Outlined(Protocol):
-    """What an outline is of."""
-
-    @property
-    def label(self) -> str:
-        """What a plan of several calls names it."""
-
-    @property
-    def model(self) -> Model:
-        """The strong model."""
-
-    def plan(self) -> CascadePlan:
-        """Price it as a range."""
-
-
-class Outline:
-    """The step before the calls of a cascade: priced as a whole, since what follows depends on answers.
-
-    Parameters
-    ----------
-    call : CascadeCall
-        Those who carry it out themselves may say what it is one of many calls of, and take its answers.
-    """
-
-    def __init__(self, call: Outlined) -> None:
-        self.call, self.part, self.model, self.plan = call, call.label, call.model, call.plan
-
-    def placeholder(self) -> Any:
-        """Return what a definition is sent when it was priced."""
-        return PRICED
-
-    def wait(self, display: Any = None) -> None:
-        """Do nothing: the calls follow."""
-
-    async def wait_async(self, display: Any = None) -> None:
-        """Do nothing: the calls follow."""

@@ -24,53 +24,17 @@ from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from .. import progress
 from .. import rows as frames
-from ..call import Call, Whole, remember, warn
+from ..call import Call, Whole, remember
 from ..progress import Display
 from ..report import Report
+from ..steps import PRICED, Now, Outline, Step
 from ..vector_input import only_vectors
-from . import EMBEDDINGS, PRICED, TRUTH, Cascade, CascadePlan, Certificate, Outline, parts_of, share, sureness
+from . import EMBEDDINGS, TRUTH, Cascade, CascadePlan, Certificate, parts_of, share, sureness
 from .cascade_rows import Answers, CascadeRows, Lessons, PartCall, Rows, costs_of, hopeless, known_answers, whole
 
 if TYPE_CHECKING:
     from ...quality.certificate import Certificate as Found
     from ...quality.certificate import Steps as Promise
-    from ..steps import Step
-
-
-class Warn:
-    """A step that says something before the next one; ``say`` takes it, as that of a ``Call`` does."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self.say: Callable[[str], object] = warn
-
-    def wait(self, display: Display | None = None) -> None:
-        """Say it."""
-        self.say(self._text)
-
-    async def wait_async(self, display: Display | None = None) -> None:
-        """Say it."""
-        self.wait(display)
-
-
-class Finish:
-    """The last step: shows the report of the whole, and raises or warns as every call does."""
-
-    def __init__(self, report: Report, options: RunOptions, whole: Whole | None = None) -> None:
-        self._report, self._options, self._whole = report, options, whole
-        self.say: Callable[[str], object] = warn
-
-    def wait(self, display: Display | None = None) -> None:
-        """Show it."""
-        shown = self._whole
-        with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
-            show(self._report)
-        for text in (shown or self._report).conclude(self._options.on_error):
-            self.say(text)
-
-    async def wait_async(self, display: Display | None = None) -> None:
-        """Show it."""
-        self.wait(display)
 
 
 def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
@@ -186,13 +150,14 @@ class CascadeCall:
         finally:
             self.report = self._whole()
             remember(self.report if self.whole is None else self.whole.follow(self.report))
-        yield Finish(self.report, self.options, self.whole)
+        yield Now(self._finish)
         return True
 
-    def _does_not_pay(self, why: str) -> Warn:
+    def _does_not_pay(self, why: str) -> Now:
         self.reason = why
         rows = " without a truth" if self.rows.gold else ""
-        return Warn(f"The cascade does not pay: {why}. {self.model.name} is asked about every row{rows}.")
+        text = f"The cascade does not pay: {why}. {self.model.name} is asked about every row{rows}."
+        return Now(lambda say, display: say(text))
 
     def _save(self) -> Generator[Step, Any, None]:
         """Get cheap answers, and find out which of them may stand."""
@@ -349,6 +314,15 @@ class CascadeCall:
             cost=costs_of(calls), alone=self._alone(),
         )  # fmt: skip
         return whole(self.strong, self.rows, answers, calls, certificate if self.complete else None)
+
+    def _finish(self, say: Callable[[str], object], display: Display | None) -> None:
+        """Show the report of the whole, and raise or warn as every call does."""
+        assert self.report is not None
+        whole = self.whole
+        with progress.listener(self.options.progress, display) if whole is None else nullcontext(whole.show) as show:
+            show(self.report)
+        for text in (whole or self.report).conclude(self.options.on_error):
+            say(text)
 
     def _alone(self) -> Cost:
         """Return what the strong model would cost for every row, going by the rows that it was asked."""
