@@ -31,7 +31,7 @@ from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
-from .cascades import TRUTH, Cascade
+from .cascades import TRUTH, Cascade, CascadePlan
 from .dask_part import CascadePart, Part, Priced, active, outlined
 from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
@@ -107,14 +107,14 @@ class DaskVerb:
         return rows.map_partitions(part.laid, made, meta=meta)
 
     @Form
-    def plan(self, *args: Any, **options: Any) -> DaskPlan:
+    def plan(self, *args: Any, **options: Any) -> DaskPlan | CascadePlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
 
         part, needed, _ = self._part(args, options)
         if isinstance(part, CascadePart):
-            (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
-            return RangePlan(**found)
+            plan: CascadePlan = dask.delayed(part.ranged, pure=False)(_pooled(needed)).compute()
+            return plan
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         plans = [
@@ -280,27 +280,6 @@ class DaskPlan:
             f"  {self.requests:,} requests, {time_in_words(self.minutes)}",
             f"  {cost}",
         ])  # fmt: skip
-
-
-@dataclass(frozen=True, repr=False)
-class RangePlan(DaskPlan):
-    """The plan of a verb with a cascade, which is a range; ``words`` are all of it, and ``requests`` go to all models.
-
-    Attributes
-    ----------
-    least, expected, at_least, expected_cost, at_most, reason
-        As of a ``CascadePlan``; ``cost`` is ``at_most``.
-    """
-
-    least: int
-    expected: int
-    at_least: Cost
-    expected_cost: Cost
-    at_most: Cost
-    reason: str
-
-    def __repr__(self) -> str:
-        return self.words
 
 
 # -- the cluster, and Dask's own schedulers --------------------------------------------------------------------------

@@ -253,17 +253,10 @@ class CascadePart(Part):
         """Return the result of a partition."""
         return self._within(functools.partial(self._looked_up, made), frame)
 
-    def ranged(self, frames: Any) -> dict[str, Any]:
-        """Return the fields of the ``RangePlan`` of its calls; nothing is sent."""
+    def ranged(self, frames: Any) -> CascadePlan:
+        """Price its calls; nothing is sent."""
         plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
-        e, partitions = plan.estimate, len(frames)
-        return {
-            "words": repr(plan).replace(" distinct", f" distinct, in {partitions:,} partitions", 1),
-            "partitions": partitions, "rows": e.rows, "missing": e.missing, "distinct": e.distinct, "stored": e.stored,
-            "requests": e.requests, "cost": e.cost, "minutes": e.minutes, "least": plan.least,
-            "expected": plan.expected, "at_least": plan.at_least, "expected_cost": plan.expected_cost,
-            "at_most": plan.at_most, "reason": plan.reason,
-        }  # fmt: skip
+        return dataclasses.replace(plan, partitions=len(frames))
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
         return outlined(self._steps(session, frame)).plan()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._engine.plan import Estimate, Plan
+from ..._engine.plan import Estimate
 from ...errors import ModelError, takes_options
 from ...html.markup import counted
 from ...models import Cost, Model
@@ -333,31 +333,39 @@ class CascadePlan:
 
     Attributes
     ----------
-    cheap : dict of str to Plan
+    verb, origin : str
+        The task, and what answers.
+    model : Model
+        The strong model.
+    cheap : dict of str to Estimate
         What is asked of each cheap model, at most.
-    strong : Plan
+    strong : Estimate
         Every row, asked of the strong model: what the call can come to at most, besides the cheap models.
     least, expected : int
         Distinct rows that the strong model is asked at least, and if cheap answers agree with it in about nine of
         ten rows.
     at_least, expected_cost, at_most : Cost
+    remarks : list of str
+        What the strong model's task says of it; the certificate speaks for the cheap answers.
     reason : str
         Why the cascade does not pay, and everything is asked of the strong model; ``""`` where it may.
+    partitions : int or None
+        Of a Dask frame.
     """
 
-    cheap: dict[str, Plan]
-    strong: Plan
+    verb: str
+    origin: str
+    model: Model
+    cheap: dict[str, Estimate]
+    strong: Estimate
     least: int
     expected: int
     at_least: Cost
     expected_cost: Cost
     at_most: Cost
+    remarks: list[str]
     reason: str = ""
-
-    @property
-    def model(self) -> Model:
-        """The strong model."""
-        return self.strong.model
+    partitions: int | None = None
 
     @property
     def further(self) -> str:
@@ -365,15 +373,10 @@ class CascadePlan:
         return ""
 
     @property
-    def remarks(self) -> list[str]:
-        """What the strong model's task says of it; the certificate speaks for the cheap answers."""
-        return self.strong.remarks
-
-    @property
     def estimate(self) -> Estimate:
         """The most the call can come to: every row asked of every model."""
-        found = self.strong.estimate
-        for one in [] if self.reason else [plan.estimate for plan in self.cheap.values()]:
+        found = self.strong
+        for one in self.cheap.values():
             minutes = None if None in (found.minutes, one.minutes) else (found.minutes or 0) + (one.minutes or 0)
             found = dataclasses.replace(
                 found, requests=found.requests + one.requests, usage=found.usage + one.usage, minutes=minutes
@@ -385,18 +388,19 @@ class CascadePlan:
 
     def describe(self, what: str) -> str:
         """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
-        strong, e = self.strong.model.name, self.strong.estimate
-        if self.reason:
-            return (
-                f"the cascade does not pay ({self.reason}), so {strong} is asked alone:\n{self.strong.describe(what)}"
-            )
+        strong, e = self.model.name, self.strong
+        where = "" if self.partitions is None else f", in {self.partitions:,} partitions"
         lines = [
-            f"{self.strong.task.name} with {', then '.join([*self.cheap, strong])} on {self.strong.origin}",
-            f"  {counted(e.rows)}, {e.distinct:,} distinct",
-            *(f"  {name}: {plan.estimate.requests:,} requests at most" for name, plan in self.cheap.items()),
-            f"  {strong}: {self.least:,} rows at least, about {self.expected:,} if nine of ten cheap answers are "
-            f"right, {e.distinct:,} at most",
-            f"  {dollars(self.at_least)} at least, {dollars(self.expected_cost)} expected, "
-            f"{dollars(self.at_most)} at most; estimated, {what}",
+            f"{self.verb} with {', then '.join([*self.cheap, strong])} on {self.origin}",
+            f"  {counted(e.rows)}, {e.distinct:,} distinct{where}",
         ]
-        return "\n".join(lines)
+        asked, cost = f"  {strong}: {counted(self.least)}", f"{dollars(self.at_most)} at most; estimated, {what}"
+        if self.reason:
+            lines.insert(0, f"the cascade does not pay ({self.reason}), so {strong} is asked alone:")
+        else:
+            lines += [f"  {name}: {cheap.requests:,} requests at most" for name, cheap in self.cheap.items()]
+            asked += (
+                f" at least, about {self.expected:,} if nine of ten cheap answers are right, {e.distinct:,} at most"
+            )
+            cost = f"{dollars(self.at_least)} at least, {dollars(self.expected_cost)} expected, {cost}"
+        return "\n".join([*lines, asked, f"  {cost}", *(f"  {remark}" for remark in self.remarks)])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..._engine.plan import Estimate
 from ..._engine.run_options import RunOptions
 from ...errors import ModelError
 from ...models import Cost, Model
@@ -110,28 +111,31 @@ class CascadeCall:
 
     def plan(self) -> CascadePlan:
         """Price it as a range."""
-        rows, cheap = self.rows, {}
+        rows, cheap, strong = self.rows, dict[str, Estimate](), self.rows.plan
         if self.cascade.learns and only_vectors(self.data) is None:
-            cheap[EMBEDDINGS] = self._embed().plan()
+            cheap[EMBEDDINGS] = self._embed().plan().estimate
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
-            cheap[self.cheap.name] = asked.plan()
-        known = rows.plan.stored[rows.order]
+            cheap[self.cheap.name] = asked.plan().estimate
+        known = strong.stored[rows.order]
         checked = np.append(rows.taught, rows.checked)
         rest = np.setdiff1d(rows.open, checked)
         sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))
-        each = {name: plan.estimate.cost for name, plan in cheap.items()}
-        alone = sent + more
-        most = sum(each.values(), alone)
-        if self.reason:
-            every = len(checked) + len(rest)
-            return CascadePlan(cheap, rows.plan, every, every, alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
-        # What embeddings leave to the cheap model may be nothing.
-        certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
-        return CascadePlan(
-            cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
-            sum(certain, sent), sum(each.values(), sent + more * (1 - saved)), most,
+        plan = CascadePlan(
+            self.task.name, strong.origin, self.model, cheap, strong.estimate, len(checked),
+            len(checked) + round((1 - saved) * len(rest)),
+            # What embeddings leave to the cheap model may be nothing.
+            sum((e.cost for name, e in cheap.items() if name == EMBEDDINGS or not self.cascade.learns), sent),
+            sum((e.cost for e in cheap.values()), sent + more * (1 - saved)),
+            sum((e.cost for e in cheap.values()), sent + more), strong.remarks,
+        )  # fmt: skip
+        if not self.reason:
+            return plan
+        every, alone = len(checked) + len(rest), sent + more
+        return dataclasses.replace(
+            plan, cheap={}, least=every, expected=every, at_least=alone, expected_cost=alone, at_most=alone,
+            reason=self.reason,
         )  # fmt: skip
 
     # -- the calls -----------------------------------------------------------------------------------------------
