@@ -270,10 +270,7 @@ class CascadePart(Part):
         wanted = np.array(plan.keys, dtype="S16")
         found = np.searchsorted(keys, wanted)
         if len(wanted) and not (len(keys) and np.array_equal(keys[np.minimum(found, len(keys) - 1)], wanted)):
-            raise InputError(
-                "The Dask frame gave other rows when it was read again for the answers. Let it give the same rows each "
-                "time, or .persist() it first."
-            )
+            raise InputError("The Dask frame returned different rows the second time it was read; .persist() it first.")
         result = answers.iloc[np.append(found, len(keys))[plan.where]].set_axis(frame.index)
         verb = vars(type(frame.cfai))[self.verb]
         return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result

@@ -100,11 +100,10 @@ _WITH_CASCADES = {
     With a cascade: right answers where they are known, missing elsewhere.  Their rows carry them, nothing is asked
     about them, and embeddings learn from them.  So they cannot show how good the result is.""",
     "recall": """recall : float, optional
-    With a cascade, in place of its accuracy: which share of the rows that the strong model would keep is kept at
-    least.""",
+    With a cascade, in place of its accuracy.  Minimum share of the strong model's yes rows that are kept.""",
     "precision": """precision : float, optional
-    With a cascade, in place of its accuracy: which share of the rows that are kept the strong model would keep at
-    least.  With both, the cascade's confidence is that both hold.""",
+    With a cascade, in place of its accuracy.  Minimum share of the kept rows that the strong model would keep.
+    With both, the cascade's confidence is that both hold.""",
 }
 
 

@@ -296,10 +296,10 @@ def test_a_plan_is_a_range_and_sends_nothing(clefs: Clefs) -> None:
     ("cascade", "count", "why"),
     [
         (cf.Cascade(FLASH, OMNI), 15, "15 rows are too few to show it"),
-        (cf.Cascade("embeddings", OMNI), 120, "120 rows are too few to learn from 100 of them"),
+        (cf.Cascade("embeddings", OMNI), 120, "100 of the 120 distinct rows would be needed for training"),
         (cf.Cascade(OMNI, FLASH, 0.8, 0.8), 120, "it costs at least as much as clef-flash alone"),
     ],
-    ids=["few rows", "too few to learn", "the cheap one is dearer"],
+    ids=["few rows", "too few to train", "the cheap one is dearer"],
 )
 def test_where_it_does_not_pay_the_strong_model_answers(clefs: Clefs, cascade: Any, count: int, why: str) -> None:
     """It says so before anything is sent, and nothing is asked of anything else."""

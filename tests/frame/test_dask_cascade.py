@@ -268,7 +268,7 @@ def test_rows_that_change_meanwhile_are_noticed(clefs: Clefs) -> None:
         return pd.DataFrame({"text": [f"text {row} {len(reads) // 3}" for row in range(40)]})
 
     frame = dd.from_map(read, range(2), meta=pd.DataFrame({"text": pd.Series([], dtype=object)}))
-    with pytest.raises(cf.InputError, match="other rows when it was read again"):
+    with pytest.raises(cf.InputError, match="different rows the second time it was read"):
         frame.cfai.classify("text", LABELS, model=CASCADE).compute(scheduler="synchronous")
 
 

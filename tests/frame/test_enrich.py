@@ -162,8 +162,10 @@ def test_a_change_is_noticed(emulator: Emulator, tmp_path: Path) -> None:
         cf.ColumnError, match=r"'vector' was embed with @cf/baai/bge-base.* and now is embed with .*small"
     ):
         cf.enrich(source, out, other)
-    with pytest.raises(cf.ColumnError, match=r"column 'topic' was not asked for then"):
+    with pytest.raises(cf.ColumnError, match=r"something else: the parts there lack column 'topic'"):
         cf.enrich(source, out, {**EMBED, "topic": (cf.Sentiment(), "text")})
+    with pytest.raises(cf.ColumnError, match=r"the parts there have a column 'vector' that this call does not ask for"):
+        cf.enrich(source, out, {"topic": (cf.Sentiment(), "text")})
     table = pq.read_table(source / "000020.parquet")
     pq.write_table(table.slice(0, 10), source / "000020.parquet")
     with pytest.raises(cf.ColumnError, match=r"000020.parquet was changed .*overwrite=True"):

@@ -22,6 +22,7 @@ import pandas as pd
 
 from ..._engine.plan import Plan
 from ..._engine.run_state import Run
+from ...html.markup import counted
 from ...models import Cost, Model, price
 from ...tasks import Task
 from ...tasks.dialects.request import Cell
@@ -114,7 +115,7 @@ class Population:
 
         rows, delta = f"{int(self.weights.sum()):,} rows are too few", 1 - self.confidence
         if self.learns and 4 * len(self.taught) > len(self):
-            return f"{rows} to learn from {len(self.taught):,} of them"
+            return f"{len(self.taught):,} of the {counted(len(self), 'distinct row')} would be needed for training"
         if (target := self.targets.get("accuracy")) is not None:
             weights = self.weights[self.open]
             best = accuracy_steps(np.arange(len(self.open)), target, self.confidence, weights, self.seed, self.sure)

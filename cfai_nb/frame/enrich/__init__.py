@@ -217,8 +217,10 @@ class Enrichment:
         record = part.record
         before, now = record["columns"], {one.name: one for one in self.asked}
         for name in [*before, *now]:
-            if name not in now or name not in before:
-                return f"column {name!r} was {'not asked for then' if name in now else 'asked for then'}"
+            if name not in now:
+                return f"the parts there have a column {name!r} that this call does not ask for"
+            if name not in before:
+                return f"the parts there lack column {name!r}"
             if before[name]["key"] != now[name].key:
                 was, words = before[name]["words"], now[name].words
                 return f"{name!r} was {was}" + (f", and now is {words}" if was != words else " with other options")
@@ -278,7 +280,7 @@ class Enrichment:
                 table, count = reader.take(rows - at, _GROUP_BYTES, sum(one.made.bytes_a_row for one in self.asked))
                 if not count:
                     raise InputError(
-                        f"{self.source.name} ended at row {batch.start + at:,}: it was cut while it was read."
+                        f"{self.source.name} has fewer rows than when it was opened: {batch.start + at:,}."
                     )
                 arrays = [a for one in self.asked for a in one.made.arrays(answers[one.name], at, at + count, schema)]
                 yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
