@@ -1,4 +1,4 @@
-"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+"""What editors and type checkers see of the accessor; made by ``python tests/freeze.py``, not by hand."""
 # fmt: off
 
 import datetime as dt

@@ -39,7 +39,9 @@ CACHED = dict.fromkeys(("@cf/google/gemma-4-26b-a4b-it", "@cf/qwen/qwen3.8-27b")
 
 def test_every_published_model_is_there_and_no_other() -> None:
     """The shipped catalogue names exactly the published models."""
-    assert set(catalogue()) == {row["id"] for row in ROWS}
+    assert set(catalogue()) == {row["id"] for row in ROWS}, (
+        "models/catalogue.json differs from what the service publishes; tests/data/README.md says how to refresh that"
+    )
     assert len(ROWS) > 100
 
 
@@ -150,6 +152,8 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
     for options, words in (
         ({"name": "clasify"}, "'clasify' in its id.*Did you mean 'classify'"),
         ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
+        ({"name": "to_markdown"}, "verb 'to_markdown' has no model to choose"),
+        ({"verb": "task"}, "verb='task': there is no such verb"),
         ({"task": "embedings"}, "'embedings' in its task.*Tasks: .*Text Embeddings"),
         ({"name": "llama", "task": "Text Embeddings"}, "'llama' in its id and 'Text Embeddings' in its task"),
     ):
