@@ -355,7 +355,7 @@ def test_what_failed_before_is_not_reported_again(tmp_path: Path) -> None:
     assert first.failed == 2
     good = cf.enrich(tmp_path / "one", tmp_path / "two", {"long": (cf.Check(condition="It is long."), "text_mood")})
     assert (good.failed, len(good.failures)) == (0, 0)
-    with pytest.warns(cf.CfaiWarning, match="1 answer failed .*: row 2, column 'again'"):
+    with pytest.warns(cf.CfaiWarning, match="1 answer failed and is null in .*: row 2, column 'again'"):
         cf.enrich(tmp_path / "two", tmp_path / "three", {"again": columns["other"]}, cache=False)
 
 

@@ -246,7 +246,7 @@ class EnrichReport(ReportOfCalls):
         """Raise RowsFailed where every row failed, or some did with ``on_error="raise"``; note it otherwise."""
         if not self.failed:
             return
-        text = f"{counted(self.failed, 'answer')} failed and are null in {self.path}"
+        text = f"{counted(self.failed, 'answer')} failed and {'is' if self.failed == 1 else 'are'} null in {self.path}"
         first = self.failures.head(1)
         if len(first):
             text += f": row {first['row'][0]:,}, column {first['column'][0]!r}: {first['message'][0]}"
