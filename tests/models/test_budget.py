@@ -34,7 +34,7 @@ def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, asked: di
     with pytest.raises(cf.BudgetError) as caught:
         uneven(500).cfai.embed(**asked)
     assert "Nothing was sent" in str(caught.value)
-    assert "None of it would fit" in str(caught.value)
+    assert "Not even the first request fits" in str(caught.value)
     assert "raise budget=" in str(caught.value)
     assert emulator.requests == 0
 
