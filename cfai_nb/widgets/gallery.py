@@ -163,7 +163,7 @@ _SIDE = 200
 class Gallery(PagedView):
     """Pictures or sounds of a column with captions, a page at a time, to pick rows from.
 
-    In a notebook the picks are still there when the cell runs again on the same rows.
+    In a notebook the picks are still there when the cell runs again: of rows that show what they did.
 
     Parameters
     ----------
@@ -231,7 +231,8 @@ class Gallery(PagedView):
         self._mark = table.mark_of(data, [self._column])
         self._work = kept_work("Gallery", data.index, (kind, self._column.name))
         super().__init__(data, [*self._captions, *self._said, self._column], n, page, filter, sound)
-        self.picks = self._work.get("picks", ())
+        kept = self._work.get("picks", {})  # the cell of each
+        self.picks = tuple(row for row, cell in kept.items() if _same(cell, self._column.cells.iloc[row]))
 
     @property
     def picked(self) -> Any:
@@ -248,7 +249,7 @@ class Gallery(PagedView):
 
     @traitlets.observe("picks")
     def _repicked(self, change: Any) -> None:
-        self._work["picks"] = change["new"]
+        self._work["picks"] = {row: self._column.cells.iloc[row] for row in self.picks}
         self._refresh()
 
     def _cards(self, live: bool) -> list[str]:
@@ -297,6 +298,15 @@ class Gallery(PagedView):
 
     def _pick(self, row: int, wanted: bool) -> None:
         self.picks = tuple({*self.picks, row} if wanted else {*self.picks} - {row})
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Return whether a cell holds what it did; files are compared by name, so that nothing is read."""
+    if isinstance(before, (str, bytes)):
+        return bool(before == now)
+    return before is now or pd.Series([before], dtype=object).equals(
+        pd.Series([now], dtype=object)
+    )  # missing, a picture, an array
 
 
 class _Slot:

@@ -17,6 +17,7 @@ from hostile_cells import CELLS, SCRIPT, drawn, judged, sound
 from PIL import Image
 
 import cfai_nb as cf
+from cfai_nb.widgets import gallery
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -38,6 +39,26 @@ def frame() -> pd.DataFrame:
 def words(made: Any) -> str:
     """What is read on the page."""
     return " ".join(judged(made.fragment()).words)
+
+
+def test_picks_stay_with_the_pictures_they_were_given_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On an equal index with other pictures, the rows picked are those with a picture that is the same."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(gallery, "kept_work", lambda *place: work)
+    kinds: list[Any] = [
+        [drawn((20 + at, 20)) for at in range(3)],
+        [cf.Image(drawn((20 + at, 20))) for at in range(3)],
+        [Image.new("RGB", (20 + at, 20)) for at in range(3)],
+        [np.full((4, 4), at, dtype=np.uint8) for at in range(3)],
+        [tmp_path / f"{at}.png" for at in range(3)],
+    ]
+    for one, two, other in kinds:
+        work.clear()
+        frame = pd.DataFrame({"photo": pd.Series([one, two, None, None], dtype=object)})
+        frame.cfai.gallery("photo").picks = (0, 1, 2)
+        copy = one.copy() if hasattr(one, "copy") else one
+        changed = pd.DataFrame({"photo": pd.Series([copy, other, None, None], dtype=object)})
+        assert changed.cfai.gallery("photo").picks == (0, 2)
 
 
 def test_pages_turn_by_trait_and_by_button(frame: pd.DataFrame) -> None:
