@@ -131,7 +131,7 @@ class BoundTaskVerb(BoundVerb):
 
     _verb: TaskVerb
 
-    def call(self, *args: Any, **options: Any) -> Call:
+    def call(self, *args: Any, **options: Any) -> Call | ExtractCall:
         """Return the call, checked and not yet made, for those who carry it out themselves."""
         self._refuse_unknown(options)
         verb: TaskVerb = self._verb
@@ -178,12 +178,12 @@ class TaskVerb(Verb):
         answers = yield from carried_out(call)
         return lambda: self.result(data, call, answers())
 
-    def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call:
+    def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call | ExtractCall:
         """Return the call that these arguments mean, checked and not yet made."""
         task, model, on, given = self._arguments(data, *args, **options)
         if isinstance(model, Cascade):
             raise ModelError(f"a cascade is several calls; call {self.name}() itself, or give one model.")
-        return Call(task, model, data, on, _without(given, self.extra))
+        return call_of(task, model, data, on, _without(given, self.extra))
 
     def _arguments(
         self, data: rows.Frame, on: Any = None, *args: Any, **options: Any
