@@ -161,6 +161,27 @@ def test_a_series_needs_no_column(df: pd.DataFrame) -> None:
     assert "right 0 of 1" in s.page()
 
 
+@pytest.mark.parametrize("name", [0, ("a", "b"), 2.5, "text"])
+@pytest.mark.parametrize("mode", ["generate", "classify", "ask", "extract"])
+def test_columns_have_names_of_any_type(df: pd.DataFrame, name: Any, mode: str) -> None:
+    """A column is tried and written as code by its label, which may not be a text."""
+    shape = {"classify": {"labels": ["a", "b"]}, "ask": {"questions": "m: Late?"}, "extract": {"fields": "vendor"}}
+    frame = pd.DataFrame({"n": [1, 2, 3, 4], "other": df["text"]})
+    frame.columns = pd.Index(["n", name], dtype=object, tupleize_cols=False)
+    p = frame.cfai.playground(name, mode=mode, n=2, **shape.get(mode, {}))
+    assert p.problem == ""
+    p.run()
+    assert p.results["state"].tolist() == ["answered"] * 2
+    assert eval(p.code.replace(f".{mode}(", f".{mode}.plan(", 1), {"df": frame, "cf": cf}).keys == p.plan().keys
+
+
+def test_there_is_a_row_to_try(df: pd.DataFrame) -> None:
+    """A number of rows below 1 is refused."""
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n={n} must be a whole number of at least 1"):
+            df.cfai.playground("text", n=n)
+
+
 def test_apply_is_the_code_on_all_rows(p: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`apply` prices first, then returns what the verb returns, with its options for travelling."""
     p.mode, p.labels = "classify", "bill\nship"

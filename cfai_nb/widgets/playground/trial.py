@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from ..._engine.run_state import Event
-from ...errors import CfaiError
+from ...errors import CfaiError, check_count
 from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.extract_call import ExtractCall
@@ -40,22 +40,25 @@ def calls_in(call: AnyCall) -> list[Call]:
 class SampleRows:
     """A few rows of a frame, by position, the same for every variant and version.
 
-    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
+    `columns` has the labels of the columns by how a prompt writes them; `series` says whether it is a Series.
     """
 
     def __init__(self, data: frames.Frame) -> None:
         self.data = data
         self.positions: list[int] = []
-        self.columns = [str(name) for name in frames.as_frame(data).columns]
-        self.series = tuple(self.columns) if isinstance(data, pd.Series) else ()
+        labels = list(frames.as_frame(data).columns)
+        self.columns: dict[str, Hashable] = {str(label): label for label in labels}
+        self.columns |= {label: label for label in labels if isinstance(label, str)}  # as a template takes them
+        self.series = isinstance(data, pd.Series)
 
     def choose_first(self, n: int, on: str | None) -> None:
         """Choose the first rows that have text, in the column or in all those of the template that is given."""
+        check_count(n=n)
         frame, names = frames.as_frame(self.data), []
         with contextlib.suppress(CfaiError, ValueError):  # `problem` says what is wrong with a template
             names = [] if on is None else frames.names_in(on, frame, template=False)
         full = frame[names].notna().all(axis=1) if names else frame.notna().any(axis=1)
-        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+        self._choose(full.to_numpy().nonzero()[0][:n].tolist())
 
     def choose(self, labels: Sequence[Hashable]) -> None:
         """Choose rows by their labels."""
@@ -78,7 +81,7 @@ class SampleRows:
     def first_prompt(self, on: str | None) -> str:
         """Return the prompt to start with: the named column in braces, or the template itself."""
         if on is None:
-            return "{" + self.series[0] + "}" if self.series else ""
+            return "{" + next(iter(self.columns)) + "}" if self.series else ""
         if isinstance(on, str) and "{" in on:
             return on
         frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
@@ -90,7 +93,7 @@ class SampleRows:
         names: set[str | None] = set()
         with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
             names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
-        if names & set(self.columns):
+        if names & self.columns.keys():
             chosen = chosen[[column for column in chosen.columns if str(column) in names]]
         several = chosen.shape[1] > 1
         return [

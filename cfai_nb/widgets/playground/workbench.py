@@ -203,7 +203,7 @@ class Workbench(View):
         ValueError
             A required field is empty.
         """
-        return self.draft.code(self.name, series=self.samples.series)
+        return self.draft.code(self.name, self.samples.columns, series=self.samples.series)
 
     @property
     def shown_code(self) -> str:
@@ -212,7 +212,7 @@ class Workbench(View):
 
     def call(self, draft: Draft, data: frames.Frame, **options: Any) -> AnyCall:
         """Return the call of a draft on some rows, checked but not started."""
-        args, fields = draft.call(series=self.samples.series)
+        args, fields = draft.call(self.samples.columns, series=self.samples.series)
         return BoundTaskVerb(_VERBS[draft.mode], data).call(*args, **fields, **options)
 
     def plan(self, **options: Any) -> Any:
@@ -364,7 +364,7 @@ class Workbench(View):
             for outcome, call in zip(outcomes, calls, strict=True):
                 for part in calls_in(call):
                     part.options = dataclasses.replace(part.options, on_token=outcome.on_token)
-            code = draft.code(self.name, series=self.samples.series)
+            code = draft.code(self.name, self.samples.columns, series=self.samples.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
 
