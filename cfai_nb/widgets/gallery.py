@@ -16,7 +16,7 @@ import pandas as pd
 import traitlets
 
 from .. import html, session
-from ..errors import takes_options
+from ..errors import check_count, takes_options
 from ..frame import rows
 from ..html import markup
 from . import table
@@ -131,6 +131,7 @@ class Preview(PagedView):
         --------
         >>> df.cfai.preview().save("rows.html")
         """
+        check_count(n=n)
         positions = [int(row) for row in self.rows[:n]]
         renderer = Renderer(sound=max(self._sound, LIVE_SOUND), zooms=True)
         left_out = len(self.rows) - len(positions)

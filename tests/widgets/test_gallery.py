@@ -138,6 +138,24 @@ def test_failures_stand_where_the_run_left_nothing() -> None:
             data.cfai.preview(failures=["x"])
 
 
+def test_failures_of_enrich_stand_in_their_columns(tmp_path: Path) -> None:
+    """The report of ``cf.enrich``, or its failures, tells of each column which rows have no answer, and why."""
+    photos = {"one": [drawn((40, 30)), b"no picture", drawn((30, 40))], "two": [b"none", drawn((9, 9)), b"none"]}
+    pd.DataFrame({**photos, "nothing": [None] * 3}).to_parquet(tmp_path / "source.parquet")
+    columns = {f"of {name}": (cf.Caption(), name) for name in photos}
+    with cf.connect("emulator", store=False), pytest.warns(cf.CfaiWarning, match="3 answers failed"):
+        report = cf.enrich(tmp_path / "source.parquet", tmp_path / "made", columns)
+    frame = report.frame()[["nothing", "of one", "of two"]]
+    for failures in (report, report.failures):
+        made = frame.cfai.preview(["nothing", "of one", "of two"], failures=failures)
+        assert "3 rows failed" in words(made)
+        assert words(made).count("✗ failed") == 3
+        rows = [row.split("</tr>")[0] for row in made.fragment().split("<tr>")[2:]]
+        assert [[("✗ failed" in cell) for cell in row.split("<td")[1:]] for row in rows] == [
+            [False, False, True], [False, True, False], [False, False, True]
+        ]  # fmt: skip
+
+
 def test_gallery_picks_rows_and_gives_the_frame(frame: pd.DataFrame) -> None:
     """Clicks and the trait pick positions; what is picked are the frame's own rows, labels that occur twice or not."""
     made = frame.cfai.gallery("photo", caption=["text"], n=4)
