@@ -85,7 +85,11 @@ class BoundVerb(Forms):
         return self._verb.definition(self._data, *args, **options)
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
-        if unknown := options.keys() - self._verb.help.signature.parameters.keys():
+        known = self._verb.help.signature.parameters
+        takes_others = any(
+            each.kind is each.VAR_KEYWORD for each in known.values()
+        )  # the playground, which looks itself
+        if not takes_others and (unknown := options.keys() - known.keys()):
             refuse_unknown(self.__name__, unknown, self._verb.help.options)
 
 
