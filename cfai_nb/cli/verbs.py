@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -107,10 +108,13 @@ def entries() -> Iterator[Entry]:
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")
         exec(compile(SETTING, "<verbs>", "exec"), names)
-        for verb in (name for name in vars(Accessor) if name in EXAMPLES):
-            result = eval(EXAMPLES[verb], names)
-            plan = last_run().run.plan
-            yield Entry(verb, EXAMPLES[verb], result, plan.task, plan.model)
+        try:
+            for verb in (name for name in vars(Accessor) if name in EXAMPLES):
+                result = eval(EXAMPLES[verb], names)
+                plan = last_run().run.plan
+                yield Entry(verb, EXAMPLES[verb], result, plan.task, plan.model)
+        finally:
+            shutil.rmtree(names["note"].parent)
 
 
 def table(known: list[Entry]) -> list[tuple[str, ...]]:

@@ -117,6 +117,17 @@ def test_bundle_is_live_still_and_plain(frame: pd.DataFrame) -> None:
     assert "missing  WAV, 444 B  row number 0" in plain
 
 
+def test_a_preview_is_saved(frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may be named from the home folder; it has at most n rows, of which there is at least 1."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = frame[["text"]].cfai.preview()
+    assert made.save("~/a.html", n=5) == tmp_path / "a.html"
+    assert (tmp_path / "a.html").read_text("utf-8").count("<tr>") == 6
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n={n} must be a whole number of at least 1"):
+            made.save(tmp_path / "b.html", n=n)
+
+
 def test_failures_stand_where_the_run_left_nothing() -> None:
     """The last run over these rows tells why a cell is missing, by position, also where labels occur twice."""
     with cf.connect("emulator", store=False):
