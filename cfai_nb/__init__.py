@@ -38,7 +38,7 @@ from .errors import (
 )
 from .frame import progress as _progress
 from .frame.call import last_run
-from .frame.cascades.cascade import Cascade
+from .frame.cascades import Cascade
 from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (

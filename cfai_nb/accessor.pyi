@@ -1,4 +1,4 @@
-"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+"""What editors and type checkers see of the accessor; made by ``python tests/freeze.py``, not by hand."""
 # fmt: off
 
 import datetime as dt
@@ -11,14 +11,13 @@ import pandas as pd
 from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
-from .frame.cascades.cascade import Cascade
-from .frame.cascades.cascade_plan import CascadePlan
+from .frame.cascades import Cascade, CascadePlan
 from .frame.compare import Comparison
+from .frame.enrich.enrich_report import EnrichPlan, EnrichReport
 from .frame.extract_call import ExtractCall
-from .frame.files.enrich_report import EnrichPlan, EnrichReport
 from .frame.steps import Plans
 from .frame.tune import Tuned
-from .frame.vectorize.resume import Written
+from .frame.upload import Written
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema

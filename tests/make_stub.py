@@ -1,8 +1,8 @@
-"""Write down what editors and type checkers see of the accessor: ``python tests/make_stub.py`` writes ``accessor.pyi``.
+"""Make the stub of the accessor, which editors and type checkers read: ``python tests/freeze.py`` writes it.
 
 Every verb is declared once in the stub, with the options of its task or function and the run options; three generic
-classes give it the forms of a verb.  ``test_stub.py`` compares, so that the stub cannot
-drift from the verbs, and ``typed_use.py`` is checked by mypy against it.
+classes give it the forms of a verb.  ``test_stub.py`` compares, so that the stub cannot drift from the verbs, and
+``typed_use.py`` is checked by mypy against it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cfai_nb.tasks import Task
 STUB = Path(cfai_nb.__file__).with_name("accessor.pyi")
 _LONGEST, _WIDEST = 40, 105
 _HEAD = '''\
-"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+"""What editors and type checkers see of the accessor; made by ``python tests/freeze.py``, not by hand."""
 # fmt: off
 
 {imports}
@@ -86,9 +86,9 @@ _BASE = {
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.steps", "Plans"), (".models", "Model"),
-    (".frame.files.enrich_report", "EnrichPlan"), (".frame.files.enrich_report", "EnrichReport"),
+    (".frame.enrich.enrich_report", "EnrichPlan"), (".frame.enrich.enrich_report", "EnrichReport"),
     (".frame.call", "Call"), (".frame.extract_call", "ExtractCall"),
-    (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
+    (".frame.cascades", "Cascade"), (".frame.cascades", "CascadePlan"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 #: Where conda-forge has another name than the package index.
 ON_CONDA = {"matplotlib": "matplotlib-base", "soundfile": "pysoundfile"}
 #: Listed for the notebook, or for reading its files, and no dependency of the package.
-BESIDE = {"python", "pip", "jupyterlab", "ipykernel", "pyarrow"}
+BESIDE = {"python", "pip", "jupyterlab", "ipykernel", "pyarrow", "polars"}
 SPEC = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(?: (?P<versions>\S+))?")
 
 
@@ -95,10 +95,3 @@ def test_pip_installs_this_folder() -> None:
     dependencies = environment()["dependencies"]
     block = dependencies.index({"pip": ["-e ."]})
     assert dependencies.index("pip") < block == len(dependencies) - 1
-
-
-def test_conda_itself_would_read_it() -> None:
-    """rattler, conda's own parser of specs, reads every one (where it is installed)."""
-    rattler = pytest.importorskip("rattler")
-    names = [str(rattler.MatchSpec(spec).name) for spec in environment()["dependencies"] if isinstance(spec, str)]
-    assert "pandas" in str(names)

@@ -47,7 +47,7 @@ HOMES = {
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"session.endpoint"},
-    "polars": {"frame.polars", "frame.files.batches"},
+    "polars": {"frame.polars", "frame.enrich.batches"},
     "dask": {"frame.dask"},
     "distributed": {"frame.dask", "frame.dask_part", "session.cluster"},
 }
@@ -142,7 +142,9 @@ def test_a_verb_is_a_small_file() -> None:
     files = [file for file in (HOUSE / "tasks").glob("*.py") if file.name not in ("__init__.py", "task.py")]
     assert len(files) > 10
     lines = {file.name: len(file.read_text("utf-8").splitlines()) for file in files}
-    assert {name: count for name, count in lines.items() if count > 100} == {}
+    assert {name: count for name, count in lines.items() if count > 100} == {}, (
+        "give one of its verbs a file of its own, or move what a family of models needs to tasks/dialects/"
+    )
 
 
 def test_emulator_imports_nothing_of_the_house() -> None:
@@ -228,7 +230,6 @@ def test_the_rooms_of_the_emulator_are_floors() -> None:
     """Inside the emulator too, an import points down: from the app to service to families to stand-ins to schemas."""
     floors = (
         {"__init__"},
-        {"server"},
         {"app"},
         {"search_namespaces"},
         {"search_instance"},

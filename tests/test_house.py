@@ -14,8 +14,10 @@ import pytest
 import cfai_nb as cf
 
 HOUSE = Path(cf.__file__).parent
-#: What is allowed.  A number here only goes down.
-ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 214, 450, 60, 3
+#: Folders that grow by a file for each verb, plot, widget and family of models, as CONTRIBUTING.md asks for.
+GROWING = ("tasks", "plots", "widgets", "emulator/families")
+#: What is allowed: files outside the folders that grow, and the rest everywhere.  A number here only goes down.
+ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 153, 450, 60, 3
 FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 222
 
 
@@ -41,9 +43,10 @@ def test_the_top_of_the_package_is_seen_at_a_glance() -> None:
 
 def test_files_are_few_and_of_a_readable_size() -> None:
     """A file is one idea; none is longer than what can be read in one go."""
-    assert len(sources()) <= FILES
+    files = [path for path in sources() if str(path.parent.relative_to(HOUSE)) not in GROWING]
+    assert len(files) <= FILES, f"{len(files)} files: put the new part into the file that has this idea, or merge two"
     sizes = {str(path.relative_to(HOUSE)): len(path.read_text("utf-8").splitlines()) for path in sources()}
-    assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}, "split these"
 
 
 def test_functions_fit_on_a_screen() -> None:

@@ -58,7 +58,7 @@ def test_every_verb_refuses_an_unknown_option(frame: pd.DataFrame, name: str) ->
     [
         *(f"plots.{name}" for name in cf.plots.__all__), *(f"widgets.{name}" for name in cf.widgets.__all__),
         *(f"vectors.{name}" for name in cf.vectors.__all__ if name[0].islower()),
-        "connect", "stream", "models", "ledger", "feedback", "Classify", "Embed", "Generate",
+        "connect", "stream", "models", "ledger", "feedback", "Classify", "Embed", "Generate", "Cascade",
     ],
 )  # fmt: skip
 def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> None:
@@ -88,6 +88,7 @@ def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> 
         (lambda d: cf.stream("a", max_new_tokens=3), "max_tokens"),
         (lambda d: cf.connect("emulator", budegt=1), "budget"),  # type: ignore[call-arg]
         (lambda d: cf.Classify(label=["a", "b"]), "labels"),  # type: ignore[call-arg]
+        (lambda d: cf.Cascade("clef-flash", "clef-omni", acuracy=0.9), "accuracy"),  # type: ignore[call-arg]
     ],
 )
 def test_the_option_that_was_meant_is_named(frame: pd.DataFrame, call: Any, meant: str) -> None:

@@ -23,7 +23,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from cfai_nb.cli.demo import TOPICS
 from cfai_nb.data import sample
-from cfai_nb.emulator.standins import lexical, local_model
+from cfai_nb.emulator import standins
+from cfai_nb.emulator.standins import local_model
 
 HERE = Path(__file__).parent
 DESCRIBED = {
@@ -147,7 +148,7 @@ def main() -> None:
         np.save(Path(local_model.__file__).with_name("e5_space.npy"), found, allow_pickle=False)
     model._mean, model._languages = found[0], found[1:]
     fit(model)
-    measure("hash", lambda texts: lexical.embed(texts, 1024))
+    measure("hash", lambda texts: standins.embed(texts, 1024))
     measure(local_model.NAME, model.embed)
 
 

@@ -211,6 +211,16 @@ class Run:
         """What the requests of this run cost: unknown when the model publishes no price."""
         return Cost(None if self.unpriced else self.neurons, self.exact)
 
+    @property
+    def cost_of_answers(self) -> Cost:
+        """What its answers cost: those from the store what they had cost when they were bought.
+
+        The store does not keep whether that was exact, so it counts as estimated.
+        """
+        if self.unpriced or self.unknown_saved:
+            return Cost(None)
+        return Cost(self.neurons + self.saved_neurons, self.exact and not self.stored)
+
     def deliver(self, indexes: Indexes, cells: Cells) -> int:
         """Keep cells and return how many rows they are; cells that are errors fail their rows.
 
@@ -259,6 +269,21 @@ class Run:
         known = self.tokens is not None and charge.tokens is not None
         self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
+
+    def add(self, part: Run) -> None:
+        """Add what another run sent and spent, of which this one is the whole."""
+        self.began, offset = min(self.began, part.began), part.began
+        self.requests += part.requests
+        self.neurons += part.neurons
+        self.unpriced += part.unpriced
+        self.exact = self.exact and part.exact
+        self.saved_neurons += part.saved_neurons
+        self.unknown_saved += part.unknown_saved
+        self.tokens = None if self.tokens is None or part.tokens is None else self.tokens + part.tokens
+        self.seconds_of_requests += part.seconds_of_requests
+        self.flow += [(seconds + offset - self.began, flying) for seconds, flying in part.flow]
+        self.stopped = self.stopped or part.stopped
+        self.error = self.error or part.error
 
     def count_in_flight(self, change: int) -> None:
         """Record that a request went out or came back."""

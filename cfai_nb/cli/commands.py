@@ -1,4 +1,4 @@
-"""The commands ``cfai-nb enrich``, ``emulator``, ``models``, ``doctor``, ``conformance``, and what all print with.
+"""The commands of ``cfai-nb`` beside ``demo`` and ``verbs``, and what all of them print with.
 
 Parsed arguments come in, text goes to the terminal, an exit code goes out.  ``enrich`` is ``cf.enrich`` with its price
 first.  The doctor prints what an error report needs, without secrets, and checks store and credentials.
@@ -42,7 +42,7 @@ from ..tasks import Classify, Embed, Generate, Request
 from ..vectors.vector import stand_in
 
 if TYPE_CHECKING:
-    from ..frame.files.enrich_report import EnrichReport
+    from ..frame.enrich.enrich_report import EnrichReport
 
 #: Seconds the doctor waits for an answer.
 _PATIENCE = 15

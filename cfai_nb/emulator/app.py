@@ -6,7 +6,7 @@ The steps of a call: address, method, token, model, input, capacity, rate, quota
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,22 +21,17 @@ from starlette.types import Receive, Scope, Send
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
 from .search_namespaces import AiSearch
-from .service import model_listing
-from .service.ai_gateway import Gateways
+from .service import Auth, CallState, Licences, Routing, http, model_listing, short_path
+from .service.ai_gateway import GatewayHost, Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
-from .service.gateway_host import Endpoint, GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
-from .service.request_body import Handler, account_of, parse
 from .service.request_log import LoggedRequest, RequestLog, digest
-from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
 from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: Seconds between two attempts of a call that waits for capacity.
 _POLL = 0.001
@@ -172,7 +167,7 @@ class Emulator:
         self._routing = Routing(self._gateways, batches, licences, self._adapters, self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code, self.clock = capacity, quota_code, clock
-        self._auth, self._envelopes = Auth(token, account), Envelopes(seed, self.quirks)
+        self._auth, self._envelopes = Auth(token, account), http.Envelopes(seed, self.quirks)
         self.log = RequestLog()
         self._rates = RateLimits(rate, window, period, clock, burst)
         self._quota = DailyQuota(neurons_per_day, clock)
@@ -197,17 +192,17 @@ class Emulator:
         """Return every address; a product registers its own with a table of path -> method -> handler."""
         stores = self._vectorize.routes(), self._ai_search.routes()
         tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
-        handlers: dict[str, Endpoint] = {
-            **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
+        handlers: dict[str, http.Endpoint] = {
+            **{f"/ai{path}": self._guarded("POST", self._infer) for path in http.INFERENCE_ROUTES},
             **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
         refuse_call = self._envelopes.gateway_error
-        host = GatewayHost(self._guarded("POST", self._infer, refuse_call), refuse_call, _METHODS, self._gateway_token)
-        routes = [Route(_ROOT + path, handler, methods=_METHODS) for path, handler in handlers.items()]
-        meter = Route("/client/v4/graphql", self._usage, methods=_METHODS)
+        host = GatewayHost(self._guarded("POST", self._infer, refuse_call), refuse_call, self._gateway_token)
+        routes = [Route(_ROOT + path, handler, methods=http.METHODS) for path, handler in handlers.items()]
+        meter = Route("/client/v4/graphql", self._usage, methods=http.METHODS)
         return [meter, *routes, *host.routes()]
 
-    def _resource(self, methods: Mapping[str, Handler]) -> Endpoint:
+    def _resource(self, methods: Mapping[str, http.Handler]) -> http.Endpoint:
         """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
@@ -216,9 +211,7 @@ class Emulator:
 
         return self._guarded(" ".join(methods), handler)
 
-    def _guarded(
-        self, method: str, handler: Endpoint, send_error: Callable[[ServiceError], Response] | None = None
-    ) -> Endpoint:
+    def _guarded(self, method: str, handler: http.Endpoint, send_error: http.SendError | None = None) -> http.Endpoint:
         """Return a handler that runs after the checks of address, method and token, and sends errors."""
         send_error = send_error or self._envelopes.error
 
@@ -241,7 +234,7 @@ class Emulator:
         """Answer a query of the account's meter; its address is not below an account, and it sends no envelope."""
         try:
             self._auth.admit_token(request, "POST")
-            return Response(to_json(self.meter.answer(parse(await request.body()))), media_type="application/json")
+            return Response(to_json(self.meter.answer(http.parse(await request.body()))), media_type="application/json")
         except ServiceError as error:
             return self._envelopes.error(error)
 
@@ -254,14 +247,14 @@ class Emulator:
             self._log(call, error.status, error.code)
             error.headers = {**error.headers, **self._leave(call, error)}
             raise
-        response = deliver(reply, {**self._envelopes.ray(), **self._leave(call, reply)})
-        dropped = isinstance(response, Drop)
+        response = http.deliver(reply, {**self._envelopes.ray(), **self._leave(call, reply)})
+        dropped = isinstance(response, http.Drop)
         self._log(call, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
 
-    async def _serve(self, request: Request, call: CallState) -> Reply:
+    async def _serve(self, request: Request, call: CallState) -> http.Reply:
         """Return the reply to one request, after model, input, capacity, rate, quota, latency and fault."""
-        account = account_of(request)
+        account = http.account_of(request)
         model_request, family = await self._routing.read(request, call)
         if call.gateway_call is not None and (kept := self._gateways.recall(call.gateway_call)):
             return kept
@@ -277,7 +270,7 @@ class Emulator:
             if wait > 0:
                 await anyio.sleep(wait)
             if fault and fault not in AFTER and fault != "slow":
-                return failed_early(fault, self.quirks)
+                return http.failed_early(fault, self.quirks)
             session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
             hit = self._cache.hit(account, session, model_request)
             model_request = replace(model_request, fault=fault, cached=hit, local=self._local)
@@ -297,7 +290,7 @@ class Emulator:
             if call.gateway_call is not None:
                 call.gateway_call.usage, call.gateway_call.neurons = result.usage, neurons
         bare = call.gateway_call is not None and (call.gateway_call.bare or "bare-gateway" in self.quirks)
-        reply = Reply.of(result, "bare" if bare else model_request.route, neurons, fault)
+        reply = http.Reply.of(result, "bare" if bare else model_request.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
             call.fault = ""
         return reply
@@ -312,7 +305,7 @@ class Emulator:
                     return
             await anyio.sleep(_POLL)
 
-    def _leave(self, call: CallState, outcome: Reply | ServiceError) -> dict[str, str]:
+    def _leave(self, call: CallState, outcome: http.Reply | ServiceError) -> dict[str, str]:
         """Return the headers that the gateway of a call adds to its answer."""
         return {} if call.gateway_call is None else self._gateways.leave(call.gateway_call, call.name, outcome)
 

@@ -1,6 +1,6 @@
 """Error codes of the service: HTTP status and text of each, and the exception that carries one.
 
-Every part of the emulator raises what :func:`refuse` returns; ``service.responses`` turns it into a failure envelope.
+Every part of the emulator raises what :func:`refuse` returns; ``service.http`` turns it into a failure envelope.
 The table is the service's published one (``workers-ai/platform/errors``) plus the codes that were only observed. A
 client distinguishes errors by the code in the body, so the emulator never invents a code: what it does not imitate is
 refused with the service's "no such model or task", and the text begins with "emulator:".

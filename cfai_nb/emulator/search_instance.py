@@ -1,4 +1,4 @@
-"""One AI Search instance: its items, their chunks, and retrieval by vectors, by keywords or by both.
+"""One AI Search instance: its settings, its items, their chunks, and retrieval by vectors, by keywords or by both.
 
 ``search_namespaces`` calls it. An upload is indexed later: so many calls to the instance pass first. Vectors are the
 lexical stand-ins, keywords are scored with BM25, and both lists are fused as the service does (reciprocal rank, or
@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from .error_codes import ServiceError
-from .service.responses import now
-from .standins import lexical
+from . import standins
+from .error_codes import ServiceError, refuse
+from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, json_type, maybe, obj, one, require
+from .service.http import now
 from .vectorize import filter_error, matches_filter
 
 #: Metadata fields an instance can be filtered by, and the characters of a text in one.
-FIELDS, TEXT = 5, 500
-KINDS = ("text", "number", "boolean", "datetime")
+_FIELDS, _TEXT = 5, 500
+_KINDS = ("text", "number", "boolean", "datetime")
 #: What every item can be filtered by.
-BUILT_IN: Mapping[str, str] = {"timestamp": "number", "folder": "text", "filename": "text"}
+_BUILT_IN: Mapping[str, str] = {"timestamp": "number", "folder": "text", "filename": "text"}
 _WIDTH = 256
 _BYTES_A_TOKEN = 4
 _RANK = 60  # of reciprocal rank fusion
@@ -131,16 +132,52 @@ class Item:
         return {"filename": self.key, "folder": f"{folder}/" if folder else "", "timestamp": int(self.moment)}
 
 
+_DEFAULTS: Mapping[str, Any] = {
+    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+    "cache": True,
+    "cache_threshold": "close_enough",
+    "chunk_overlap": 10,
+    "chunk_size": 256,
+    "embedding_model": "@cf/qwen/qwen3-embedding-0.6b",
+    "enable": True,
+    "fusion_method": "rrf",
+    "max_num_results": 10,
+    "paused": False,
+    "reranking": False,
+    "reranking_model": "@cf/baai/bge-reranker-base",
+    "rewrite_query": False,
+    "score_threshold": 0.1,  # of the stand-in's vectors, which lie farther apart than a model's
+    "source": None,
+    "type": None,
+}
+
+_SETTINGS = obj(
+    {
+        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*_KINDS)), maxItems=_FIELDS)),
+        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
+        "chunk_size": {"type": "integer", "minimum": 1},
+        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
+        "max_num_results": INTEGER,
+        "score_threshold": NUMBER,
+    }
+)
+
+
+def _new_settings() -> dict[str, Any]:
+    method = {"vector": True, "keyword": True}
+    return {**_DEFAULTS, "last_activity": None, "modified_at": now(), "custom_metadata": [], "index_method": method}
+
+
 @dataclass
 class Instance:
     """One instance: its settings, its items, and the search over them."""
 
     id: str
     namespace: str
-    settings: dict[str, Any]
     delay: int
     created: str = field(default_factory=now)
     items: dict[str, Item] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=_new_settings)
 
     @property
     def fields(self) -> dict[str, str]:
@@ -151,6 +188,34 @@ class Instance:
         """Return the instance as it is listed."""
         stamps = {"created_at": self.created, "modified_at": self.settings["modified_at"]}
         return {**self.settings, **stamps, "id": self.id, "namespace": self.namespace}
+
+    def configure(self, given: Mapping[str, Any]) -> None:
+        """Set what a request gives of the settings; a new schema of the metadata indexes every item again."""
+        require(given, _SETTINGS)
+        before = self.fields
+        if (fields := given.get("custom_metadata")) is not None:
+            named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
+            if reserved := [one["field_name"] for one in named if one["field_name"] in _BUILT_IN]:
+                raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
+            self.settings["custom_metadata"] = named
+        if (method := given.get("index_method")) is not None:
+            self.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
+        known = {name: given[name] for name in _DEFAULTS if name in given}
+        self.settings |= {**known, "modified_at": now()}
+        if self.fields != before:
+            for item in self.items.values():
+                item.status, item.wait = "queued", self.delay
+
+    def warnings(self, metadata: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return the metadata of an upload that it cannot be filtered by."""
+        found, fields = [], self.fields
+        for name, value in metadata.items():
+            if name not in fields:
+                found.append({"code": "custom_metadata_field_not_filterable", "field": name})
+            elif _typed(value, fields[name]) is None:
+                code = "custom_metadata_value_not_indexed"
+                found.append({"code": code, "field": name, "expected_type": fields[name]})
+        return found
 
     def settle(self) -> None:
         """Index the uploads that are due."""
@@ -174,7 +239,7 @@ class Instance:
         raw = text.encode()
         starts = range(0, max(1, len(raw) - (size - step)), step)
         pieces = [(raw[at : at + size].decode("utf-8", "ignore"), at, min(at + size, len(raw))) for at in starts]
-        matrix = lexical.embed([piece for piece, *_ in pieces], _WIDTH)
+        matrix = standins.embed([piece for piece, *_ in pieces], _WIDTH)
         item.chunks = [
             Chunk(f"{item.id}-{place}", item, piece, start, end, vector, Counter(_terms(piece)))
             for place, ((piece, start, end), vector) in enumerate(zip(pieces, matrix, strict=True))
@@ -214,7 +279,7 @@ class Instance:
         if needs is None or not all(method[one] for one in needs):
             raise search_error(7070)
         most = wanted.get("max_num_results", self.settings["max_num_results"])
-        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 50:
+        if json_type(most) != "integer" or not 1 <= most <= 50:
             raise search_error(7058, "max_num_results must lie in 1..50")
         kept = self.matching(wanted["filters"]) if wanted.get("filters") not in (None, {}) else self.items.values()
         pool = [chunk for item in kept if item.status == "completed" for chunk in item.chunks]
@@ -223,11 +288,11 @@ class Instance:
         near = _by_vector(query, pool, least) if "vector" in needs else {}
         worded = _by_keyword(query, pool, every=every) if "keyword" in needs else {}
         fusion = wanted.get("fusion_method") or self.settings["fusion_method"]
-        return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[:most]
+        return _fused(near, worded, {chunk.id: chunk for chunk in pool}, fusion)[: int(most)]
 
     def matching(self, filters: Any) -> list[Item]:
         """Return the items that a filter lets through."""
-        schema = {**self.fields, **BUILT_IN}
+        schema = {**self.fields, **_BUILT_IN}
         if why := filter_error(filters):
             raise search_error(7058, why)
         if unknown := [name for name in filters if name.lower() not in schema]:
@@ -239,7 +304,7 @@ class Instance:
 def _typed(value: Any, kind: str) -> Any:
     """Return a value of metadata as its field holds it; None where it does not fit the type."""
     if kind == "text":
-        return str(value)[:TEXT]
+        return str(value)[:_TEXT]
     if kind == "datetime":
         return _moment(value)
     if kind == "boolean":
@@ -248,11 +313,6 @@ def _typed(value: Any, kind: str) -> Any:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-
-def fits(value: Any, kind: str) -> bool:
-    """Whether a value of metadata can be filtered by as a field of this type."""
-    return _typed(value, kind) is not None
 
 
 def _moment(value: Any) -> float | None:
@@ -281,14 +341,14 @@ def _comparable(rule: Any, kind: str) -> Any:
 
 def _terms(text: str) -> list[str]:
     words = "".join(letter if letter.isalnum() else " " for letter in text).split()
-    return [lexical.stem(word) for word in words if word.casefold() not in lexical.STOP]
+    return [standins.stem(word) for word in words if word.casefold() not in standins.STOP]
 
 
 def _by_vector(query: str, pool: Sequence[Chunk], least: float) -> dict[str, float]:
     """Return chunk id -> cosine, best first."""
     if not pool:
         return {}
-    (wanted,) = lexical.embed([query], _WIDTH)
+    (wanted,) = standins.embed([query], _WIDTH)
     scores = np.array([chunk.vector for chunk in pool]) @ wanted
     order = np.argsort(-scores, kind="stable")
     return {pool[at].id: round(float(scores[at]), 6) for at in order.tolist() if scores[at] >= least}

@@ -17,14 +17,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from . import standins
 from .error_codes import refuse
-from .families import family
-from .json_schema import BOOLEAN, INTEGER, NUMBER, STRING, array, each, maybe, obj, one, require
-from .search_instance import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, search_error
-from .service.request_body import File, Handler, Routes, account_of, handler_for, json_object, parts, whole_numbers
-from .service.responses import Ids, Page, now
-from .standins import lexical
-from .standins.text_standin import MARK, split_tokens
+from .families import DONE, event
+from .json_schema import NUMBER, STRING, each, maybe, obj, require
+from .search_instance import Instance, Item, search_error
+from .service import http
+from .standins import MARK, split_tokens
 
 _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
@@ -36,35 +35,6 @@ _TEXT_FILE = re.compile(
     r"|cpp|rb|php|sql)$",
     re.IGNORECASE,
 )
-_DEFAULTS: Mapping[str, Any] = {
-    "ai_search_model": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
-    "cache": True,
-    "cache_threshold": "close_enough",
-    "chunk_overlap": 10,
-    "chunk_size": 256,
-    "embedding_model": "@cf/qwen/qwen3-embedding-0.6b",
-    "enable": True,
-    "fusion_method": "rrf",
-    "max_num_results": 10,
-    "paused": False,
-    "reranking": False,
-    "reranking_model": "@cf/baai/bge-reranker-base",
-    "rewrite_query": False,
-    "score_threshold": 0.1,  # of the stand-in's vectors, which lie farther apart than a model's
-    "source": None,
-    "type": None,
-}
-
-_SETTINGS = obj(
-    {
-        "custom_metadata": maybe(array(obj(field_name=STRING, data_type=one(*KINDS)), maxItems=FIELDS)),
-        "index_method": maybe(obj(each("vector keyword", BOOLEAN))),
-        "chunk_size": {"type": "integer", "minimum": 1},
-        "chunk_overlap": {"type": "integer", "minimum": 0, "maximum": 99},
-        "max_num_results": INTEGER,
-        "score_threshold": NUMBER,
-    }
-)
 _RETRIEVAL = obj({**each("retrieval_type keyword_match_mode fusion_method", maybe(STRING)), "match_threshold": NUMBER})
 _SEARCH = obj({"ai_search_options": maybe(obj({"retrieval": maybe(_RETRIEVAL)}))})
 
@@ -74,13 +44,13 @@ class AiSearch:
 
     def __init__(self, delay: int, seed: int, quirks: frozenset[str]) -> None:
         self._delay, self._quirks = delay, quirks
-        self._ids, self._lock = Ids(seed), Lock()
+        self._ids, self._lock = http.Ids(seed), Lock()
         self._instances: dict[tuple[str, str, str], Instance] = {}
         self._namespaces: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def routes(self) -> Routes:
+    def routes(self) -> http.Routes:
         """Return the addresses, with their handlers."""
-        made: dict[str, dict[str, Handler]] = {
+        made: dict[str, dict[str, http.Handler]] = {
             f"{_BASE}/namespaces": {"GET": self._list_namespaces, "POST": self._create_namespace},
             f"{_BASE}/namespaces/{{name}}": {
                 "GET": self._read_namespace,
@@ -89,7 +59,7 @@ class AiSearch:
             },
             f"{_BASE}/namespaces/{{name}}/search": {"POST": self._search_several},
         }
-        on = partial(handler_for, self._find, self._lock)
+        on = partial(http.handler_for, self._find, self._lock)
         for start in (f"{_BASE}/instances", f"{_BASE}/namespaces/{{name}}/instances"):
             one, item = f"{start}/{{id}}", f"{start}/{{id}}/items/{{item}}"
             made |= {
@@ -102,7 +72,7 @@ class AiSearch:
                 f"{one}/stats": {"GET": on(lambda there, *_: there.counts())},
                 f"{one}/search": {"POST": on(self._search, _body)},
                 f"{one}/chat/completions": {"POST": on(self._chat, _body)},
-                f"{one}/items": {"GET": on(self._list_items), "POST": on(self._upload, parts)},
+                f"{one}/items": {"GET": on(self._list_items), "POST": on(self._upload, http.parts)},
                 item: {
                     "GET": on(lambda there, request, _: _item(there, request).entry()),
                     "DELETE": on(self._delete_item),
@@ -113,7 +83,7 @@ class AiSearch:
             }
         return {path: {verb: self._guarded(do) for verb, do in verbs.items()} for path, verbs in made.items()}
 
-    def _guarded(self, handler: Handler) -> Handler:
+    def _guarded(self, handler: http.Handler) -> http.Handler:
         async def guarded(request: Request) -> Any:
             if "no-ai-search" in self._quirks:
                 raise refuse(10000)
@@ -131,14 +101,14 @@ class AiSearch:
 
     # -- namespaces --------------------------------------------------------------------------------------------------
 
-    async def _list_namespaces(self, request: Request) -> Page:
-        others = [entry for (account, _), entry in self._namespaces.items() if account == account_of(request)]
+    async def _list_namespaces(self, request: Request) -> http.Page:
+        others = [entry for (account, _), entry in self._namespaces.items() if account == http.account_of(request)]
         return _page([_namespace("default"), *others], request)
 
     async def _create_namespace(self, request: Request) -> Any:
         given = await _body(request)
         name = _named(given.get("name"), "name")
-        key = (account_of(request), name)
+        key = (http.account_of(request), name)
         if name == "default" or key in self._namespaces:
             raise search_error(7064)
         self._namespaces[key] = _namespace(name, given.get("description"))
@@ -181,7 +151,7 @@ class AiSearch:
 
     # -- instances ---------------------------------------------------------------------------------------------------
 
-    async def _list(self, request: Request) -> Page:
+    async def _list(self, request: Request) -> http.Page:
         word = request.query_params.get("search", "").casefold()
         with self._lock:
             found = [one for key, one in self._instances.items() if key[:2] == _space_key(request)]
@@ -191,22 +161,16 @@ class AiSearch:
         given = await _body(request)
         name = _named(given.get("id"), "id")
         key = (*_space_key(request), name)
-        settings = {**_DEFAULTS, "last_activity": None, "modified_at": now(), "custom_metadata": []}
-        settings["index_method"] = {"vector": True, "keyword": True}
         with self._lock:
             if key in self._instances:
                 raise search_error(7022)
-            there = Instance(name, key[1], settings, self._delay)
-            _set(there, given)
+            there = Instance(name, key[1], self._delay)
+            there.configure(given)
             self._instances[key] = there
         return there.entry()
 
     def _update(self, there: Instance, _: Request, given: Any) -> Any:
-        before = there.fields
-        _set(there, given)
-        if there.fields != before:  # a new schema indexes every item again
-            for item in there.items.values():
-                item.status, item.wait = "queued", self._delay
+        there.configure(given)
         return there.entry()
 
     def _delete(self, there: Instance, request: Request, _: Any) -> Any:
@@ -225,15 +189,15 @@ class AiSearch:
         chunks = there.search(query, options)
         text = ""
         if chunks:
-            sentences = lexical.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
-            text = f"{MARK} {sentences[lexical.closest(query, sentences)]}"
+            sentences = standins.sentences(chunks[0]["text"]) or [chunks[0]["text"]]
+            text = f"{MARK} {sentences[standins.closest(query, sentences)]}"
         about = {"id": f"id-{self._ids.uuid()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
-            frames = [family.event(chunks, "chunks")]
+            frames = [event(chunks, "chunks")]
             for piece in split_tokens(text):
                 choice = {"index": 0, "delta": {"content": piece}}
-                frames.append(family.event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
-            return Response(b"".join([*frames, family.DONE]), media_type="text/event-stream")
+                frames.append(event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
+            return Response(b"".join([*frames, DONE]), media_type="text/event-stream")
         message = {"role": "assistant", "content": text}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}] if chunks else []
         whole = {**about, "object": "chat.completion", "choices": choices, "chunks": chunks}
@@ -241,12 +205,12 @@ class AiSearch:
 
     # -- items -------------------------------------------------------------------------------------------------------
 
-    def _upload(self, there: Instance, _: Request, form: Sequence[tuple[str, str | File]]) -> Any:
+    def _upload(self, there: Instance, _: Request, form: Sequence[tuple[str, str | http.File]]) -> Any:
         sent = dict(form)
         file = sent.get("file")
         if there.settings["paused"]:
             raise search_error(7032)
-        if not isinstance(file, File):
+        if not isinstance(file, http.File):
             raise search_error(7055)
         if len(file.data) > _FILE:
             raise search_error(7054)
@@ -261,12 +225,12 @@ class AiSearch:
         there.items[item.id] = item
         if sent.get("wait_for_completion") == "true":
             there.index(item)
-        return {**item.entry(), "warnings": _warnings(metadata, there.fields)}
+        return {**item.entry(), "warnings": there.warnings(metadata)}
 
-    def _list_items(self, there: Instance, request: Request, _: Any) -> Page:
-        asked = request.query_params
-        raw = asked.get("metadata_filter")
-        found = there.matching(json_object(raw, lambda _: search_error(7058))) if raw else list(there.items.values())
+    def _list_items(self, there: Instance, request: Request, _: Any) -> http.Page:
+        asked, found = request.query_params, list(there.items.values())
+        if raw := asked.get("metadata_filter"):
+            found = there.matching(http.json_object(raw, lambda _: search_error(7058)))
         for name, of in (("item_id", "id"), ("key", "key"), ("status", "status")):
             if wanted := asked.get(name):
                 found = [item for item in found if getattr(item, of) == wanted]
@@ -290,7 +254,7 @@ class AiSearch:
 
     def _chunks(self, there: Instance, request: Request, _: Any) -> Any:
         item = _item(there, request)
-        limit, offset = whole_numbers(request, limit=20, offset=0)
+        limit, offset = http.whole_numbers(request, limit=20, offset=0)
         return [chunk.shown() for chunk in item.chunks[offset : offset + limit]]
 
     def _download(self, there: Instance, request: Request, _: Any) -> Response:
@@ -303,11 +267,11 @@ def _space(request: Request) -> str:
 
 
 def _space_key(request: Request) -> tuple[str, str]:
-    return account_of(request), _space(request)
+    return http.account_of(request), _space(request)
 
 
 def _namespace(name: str, description: Any = None) -> dict[str, Any]:
-    return {"name": name, "description": description, "created_at": now()}
+    return {"name": name, "description": description, "created_at": http.now()}
 
 
 def _item(there: Instance, request: Request) -> Item:
@@ -317,16 +281,16 @@ def _item(there: Instance, request: Request) -> Item:
     return found
 
 
-def _page(rows: Sequence[Any], request: Request) -> Page:
-    page, size = whole_numbers(request, page=1, per_page=20)
+def _page(rows: Sequence[Any], request: Request) -> http.Page:
+    page, size = http.whole_numbers(request, page=1, per_page=20)
     if page < 1 or not 1 <= size <= 100:
         raise refuse(5006, text="page must be at least 1, and per_page must lie in 1..100")
     some = list(rows[(page - 1) * size : page * size])
-    return Page(some, {"page": page, "per_page": size, "count": len(some), "total_count": len(rows)})
+    return http.Page(some, {"page": page, "per_page": size, "count": len(some), "total_count": len(rows)})
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    return json_object(await request.body() or b"{}")
+    return http.json_object(await request.body() or b"{}")
 
 
 def _named(name: Any, field: str) -> str:
@@ -351,32 +315,7 @@ def _asked(given: Mapping[str, Any], code: int) -> tuple[str, Mapping[str, Any]]
 
 
 def _metadata(given: Any) -> dict[str, Any]:
-    made = json_object(given if isinstance(given, str) else "", lambda _: search_error(7056))
+    made = http.json_object(given if isinstance(given, str) else "", lambda _: search_error(7056))
     if not all(isinstance(one, str | int | float | bool) for one in made.values()):
         raise search_error(7056)
     return {name.lower(): value for name, value in made.items()}
-
-
-def _warnings(metadata: Mapping[str, Any], fields: Mapping[str, str]) -> list[dict[str, str]]:
-    found = []
-    for name, value in metadata.items():
-        if name not in fields:
-            found.append({"code": "custom_metadata_field_not_filterable", "field": name})
-        elif not fits(value, fields[name]):
-            code = "custom_metadata_value_not_indexed"
-            found.append({"code": code, "field": name, "expected_type": fields[name]})
-    return found
-
-
-def _set(there: Instance, given: Mapping[str, Any]) -> None:
-    """Set what a request gives of an instance's settings."""
-    require(given, _SETTINGS)
-    if (fields := given.get("custom_metadata")) is not None:
-        named = [{**one, "field_name": one["field_name"].lower()} for one in fields]
-        if reserved := [one["field_name"] for one in named if one["field_name"] in BUILT_IN]:
-            raise refuse(5006, text=f"custom_metadata: {reserved[0]!r} is reserved")
-        there.settings["custom_metadata"] = named
-    if (method := given.get("index_method")) is not None:
-        there.settings["index_method"] = {name: method.get(name, False) for name in ("vector", "keyword")}
-    known = {name: given[name] for name in _DEFAULTS if name in given}
-    there.settings |= {**known, "modified_at": now()}

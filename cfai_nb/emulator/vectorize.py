@@ -21,8 +21,8 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .service.request_body import File, Routes, account_of, handler_for, json_object, parts, whole_numbers
-from .service.responses import Ids, now
+from .json_schema import json_type
+from .service.http import File, Ids, Routes, account_of, handler_for, json_object, now, parts, whole_numbers
 
 Value = str | float | bool
 
@@ -380,7 +380,7 @@ class Vectorize:
         if len(given) != index.dimensions:
             sizes = f"expected {index.dimensions} dimensions, and got {len(given)} dimensions"
             raise vectorize_error(f"invalid query vector, {sizes}", 40006)
-        if not _is_number(top) or int(top) != top or top < 1:
+        if json_type(top) != "integer" or top < 1:
             raise _unparsable("topK: expected a positive integer")
         if (values or metadata == "all") and top > _TOP_FULL:
             raise vectorize_error(

@@ -1,11 +1,11 @@
 """A column of vectors that keeps where they come from, in pandas and in Arrow and parquet files.
 
-Cells come in from ``columns``; ``df.to_parquet(...)`` and everything else that makes Arrow of a frame calls
+Cells come in from ``rows.to_pandas``; ``df.to_parquet(...)`` and everything else that makes Arrow of a frame calls
 ``VectorArray.__arrow_array__``, and reading such a file calls ``VectorDtype.__from_arrow__``.
 
 In the file a column is an Arrow extension type over ``list<float>`` with metadata that hold model, dimensions, form and
 origin; without this package it is read as plain lists of float32.  pandas' own ``attrs`` cannot do this: they belong to
-the frame, and ``df["vec"] = ...`` does not carry those of a column over.
+the frame, and ``df["vec"] = ...`` does not carry those of a column over.  ``as_pandas`` reads other tables of Arrow.
 """
 
 from __future__ import annotations
@@ -296,6 +296,19 @@ def _space_of(written: bytes) -> Space | None:
     if not all(known[name].isprintable() for name in ("model", "form", "origin")):  # names are shown in messages
         return None
     return Space(**{name: known[name] for name in kinds})
+
+
+def as_pandas(table: Any) -> pd.DataFrame:
+    """Return a table as pandas, where whole numbers and booleans stay what they are beside missing cells."""
+    import pyarrow as pa
+
+    kinds = {
+        pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(), pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
+        pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(), pa.bool_(): pd.BooleanDtype(),
+    }  # fmt: skip
+    made: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=kinds.get)
+    return made
 
 
 def register() -> None:

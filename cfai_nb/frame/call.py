@@ -28,10 +28,10 @@ from ..vectors.vector import Space, views
 from . import progress
 from . import rows as frames
 from .arrow import VectorArray
-from .columns import to_pandas
 from .progress import Display, Listener
 from .reading import refuse_written_vectors
 from .report import Report
+from .rows import to_pandas
 
 if TYPE_CHECKING:
     from .._engine.plan import Plan

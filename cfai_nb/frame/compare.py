@@ -28,8 +28,8 @@ from ..tasks.dialects.question_types import Scale
 from ..vectors.vector import stand_in
 from . import rows
 from .call import Call
-from .cascades.cascade import Cascade, CascadeCall
-from .cascades.cascade_parts import cost_of
+from .cascades import Cascade
+from .cascades.cascade_call import CascadeCall
 from .extract_call import ExtractCall
 from .gold import truths
 from .reading import is_missing
@@ -412,7 +412,7 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:
     """Return what one run cost and how long its requests took."""
-    cost = cost_of(run)
+    cost = run.cost_of_answers
     per = 1_000 / run.done if run.done else np.nan
     neurons = np.nan if cost.neurons is None else cost.neurons * per
     seconds = np.array(run.seconds_of_requests, dtype=float)

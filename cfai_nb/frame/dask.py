@@ -31,12 +31,11 @@ from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
-from .cascades.cascade import Cascade
-from .cascades.cascade_parts import TRUTH
-from .columns import without_rows
+from .cascades import TRUTH, Cascade
 from .dask_part import CascadePart, Part, Priced, active, outlined
+from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
-from .polars import when_imported
+from .rows import without_rows
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
@@ -155,12 +154,11 @@ class DaskVerb:
 
     def _report(self, part: Part, call: Call) -> None:
         """Make the report of all parts, which they find by what they have in common."""
-        from .dask_report import DaskReport
-
         cascade = isinstance(part, CascadePart)
         verb = f"{self.__name__} with a cascade" if cascade else self.__name__
         asked, partitions = None if cascade else len(part.asked), self._data.npartitions
-        DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report = DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
+        report.budget = call.options.budget
 
     @property
     def _chooses(self) -> bool:
@@ -314,9 +312,8 @@ def _join_cluster(session: Session, part: Part) -> None:
         client = distributed.default_client()
     except ValueError:  # there is none
         return
-    from .dask_report import take
+    from ..session import cluster  # which imports distributed
 
-    cluster = importlib.import_module("..session.cluster", __package__)
     cluster.register(client, session, take)
     if part.budget is not None and part.budget.name.startswith("free"):
         cluster.limit(client, session, part.budget.name, part.budget.neurons, part.budget.label)
@@ -332,8 +329,6 @@ def _stop_with_dask() -> None:
 
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
-    from .dask_report import end_idle
-
     if failed:
         ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
         for call, stop in tuple(active):
@@ -361,18 +356,14 @@ def _parts_in(node: Any) -> Iterator[Part]:
 # -- when Dask is imported -------------------------------------------------------------------------------------------
 
 
-def register(accessor: type) -> None:
-    """Give the frames and Series of Dask their ``cfai``: now, or when ``dask.dataframe`` is imported."""
+def register(accessor: type, module: ModuleType) -> None:
+    """Give the frames and Series of ``dask.dataframe`` their ``cfai``."""
     namespace = type("DaskAccessor", (DaskAccessor,), {"accessor": accessor, "__doc__": DaskAccessor.__doc__})
-
-    def add(module: ModuleType) -> None:
-        own = importlib.import_module("dask.dataframe.extensions")
-        for owner in (module.DataFrame, module.Series):
-            if "cfai" in vars(owner):  # again, as after a reload
-                del owner.cfai
-        own.register_dataframe_accessor("cfai")(namespace)
-        own.register_series_accessor("cfai")(namespace)
-        example = [np.zeros(1, dtype=np.float32)] * 2
-        own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))
-
-    when_imported("dask.dataframe", "DataFrame", add)
+    own = importlib.import_module("dask.dataframe.extensions")
+    for owner in (module.DataFrame, module.Series):
+        if "cfai" in vars(owner):  # again, as after a reload
+            del owner.cfai
+    own.register_dataframe_accessor("cfai")(namespace)
+    own.register_series_accessor("cfai")(namespace)
+    example = [np.zeros(1, dtype=np.float32)] * 2
+    own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))

@@ -7,12 +7,14 @@ with those of the other parts, and what becomes of them is reported to the proce
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
 import itertools
 import sys
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,18 +29,21 @@ from ..models import price
 from ..models.ledger import Budget
 from . import rows as frames_of
 from .call import Call, warn
-from .cascades.cascade import Cascade, CascadeCall
-from .cascades.cascade_parts import whole
-from .cascades.cascade_plan import CascadePlan
+from .cascades import Cascade, CascadePlan
+from .cascades.cascade_call import CascadeCall
+from .cascades.cascade_rows import whole
+from .dask_report import PartWatch, report_of, take
 from .steps import advance
 from .verb import TaskVerb
 
 if TYPE_CHECKING:
     from ..session import Session
 
-#: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
-_budgets: dict[str, Budget] = {}
-_proven: set[str] = set()
+#: Budgets of calls, by the name under which all workers share them: as long as a part or the report of a call has them.
+_budgets: weakref.WeakValueDictionary[str, Budget] = weakref.WeakValueDictionary()
+#: Calls of which a row was answered here, the latest last, and how many are kept: a worker does not learn of their end.
+_proven: collections.OrderedDict[str, None] = collections.OrderedDict()
+_KEPT = 1_000
 #: What the report of a cascade says of its calls, which have noted it themselves.
 _SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
@@ -87,7 +92,8 @@ class Part:
     session: str  # its name
     meta: Any  # the result, without rows
     asked: tuple[Asked, ...]  # the calls that each part makes
-    _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
+    #: Session and budget, in the process that they are of.
+    _held: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
@@ -105,8 +111,8 @@ class Part:
             )
             for one in calls
         )  # fmt: skip
-        name, session = uuid.uuid4().hex, call.session
-        return cls(verb, args, {**given, **run}, name, budget, session.name, meta, asked, [session])
+        name, held = uuid.uuid4().hex, [call.session, call.options.budget]
+        return cls(verb, args, {**given, **run}, name, budget, call.session.name, meta, asked, held)
 
     @property
     def __name__(self) -> str:
@@ -136,8 +142,6 @@ class Part:
         if link is not None:
             link.note(self.session, self.call, attempt, state, **facts)
             return
-        from .dask_report import take
-
         take(self.call, attempt, state, **facts)
 
     def _within(self, do: Any, frame: Any) -> Any:
@@ -153,7 +157,7 @@ class Part:
             stop.end()
 
     def _session(self, link: Any) -> Session:
-        from ..session.session import named
+        from ..session.session import named  # loads the engine
 
         if link is not None:
             held: Session = link.session(self.session)
@@ -207,13 +211,11 @@ class Part:
                 call.options = dataclasses.replace(call.options, part=part)
                 answers = self._waited(call, at, session, link, attempt)
                 if call.report is not None and call.report.run.done:
-                    _proven.add(proven)
+                    _prove(proven)
                 step, finish = advance(steps, answers)
 
     def _waited(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
         """Carry out a call within the budget of all parts, and return its answers."""
-        from .dask_report import PartWatch, report_of
-
         call.options = dataclasses.replace(call.options, budget=self._budget(session))
         if link is not None:
             call.say = _say_to_client
@@ -284,8 +286,6 @@ class CascadePart(Part):
         return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result
 
     def _made(self, session: Session, frame: Any, link: Any, attempt: str) -> tuple[bytes, Any]:
-        from .dask_report import PartWatch, report_of
-
         def send(note: Mapping[str, Any]) -> None:  # its calls have noted what they spent
             self._note(link, attempt, "runs", at=next(numbers), note={**note, **_SPENT_BEFORE})
 
@@ -328,7 +328,7 @@ class SharedLimit:
 
 def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
-    from .._engine.account import SharedBudget
+    from .._engine.account import SharedBudget  # loads the engine
 
     name = next((name for name, one in _budgets.items() if one is budget), "")
     if not name:
@@ -336,6 +336,15 @@ def _shared(budget: Budget, session: Session) -> SharedLimit:
         name = f"{budget.name} {session.account}" if free else f"dask {uuid.uuid4().hex}"  # type: ignore[attr-defined]
     _budgets[name] = budget
     return SharedLimit(name, budget.limit - budget.spent, budget.elsewhere, budget.label, budget.allow_unknown)
+
+
+def _prove(call: str) -> None:
+    """Note that a row of a call was answered here."""
+    _proven[call] = None
+    with contextlib.suppress(KeyError):  # another thread has noted more calls than are kept
+        _proven.move_to_end(call)
+    while len(_proven) > _KEPT:
+        _proven.popitem(last=False)
 
 
 def _conformed(result: Any, meta: Any) -> Any:

@@ -22,12 +22,13 @@ from ..html.markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
 from .call import remember
-from .cascades.cascade_plan import Certificate
+from .cascades import Certificate
 from .progress import Display, listener
 from .report import Report, ReportOfCalls, spent_words
 
 if TYPE_CHECKING:
     from ..errors import CfaiError
+    from ..models.ledger import Budget
 
 #: Seconds between two notes of a part; and without any part under way, until the computation counts as over.
 EVERY, IDLE = 0.5, 3.0
@@ -131,7 +132,7 @@ class DaskReport(ReportOfCalls):
 
     `call` is what all parts have in common, and `calls` how many calls the part of a partition makes.  None: one part
     makes the calls of a cascade for all partitions, each about fewer rows than the one before.  The session of this
-    name keeps the ledger.
+    name keeps the ledger.  ``budget`` is that of all parts: pickled ones find it while the report is kept.
     """
 
     _elsewhere = "The answers of a call on a Dask frame are in what its .compute() returned."
@@ -145,6 +146,7 @@ class DaskReport(ReportOfCalls):
         self._session, self._progress, self._display = session, progress, display
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
+        self.budget: Budget | None = None
         self._computed = False
         self._clear()
         _reports[call] = self
@@ -244,7 +246,7 @@ class DaskReport(ReportOfCalls):
 
     def _enter(self, part: str) -> None:
         """Enter what a part was charged in the ledger of the client, a line for each of its calls."""
-        from ..session.session import named
+        from ..session.session import named  # loads the engine
 
         if (session := named(self._session)) is None:
             return
@@ -314,12 +316,12 @@ class DaskReport(ReportOfCalls):
         ahead = (rows - done) / (done - total["stored"]) if done > total["stored"] else None
         if self._calls is None and not self._ended:  # how many rows the next calls are about is not known
             ahead = None
-        projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
+        projected = Cost(None) if ahead is None else spent * (1 + ahead)
         return Event(
             verb=self._verb, model=", ".join(dict.fromkeys(note["model"] for note in notes)),
             origin=next((note["origin"] for note in notes), ""), rows=rows, **total,
             in_flight=sum(note["in_flight"] for (part, _), note in live.items() if states[part] == "runs"),
-            requests=sum(note["requests"] for note in notes), spent=spent, projected=Cost(projected, False),
+            requests=sum(note["requests"] for note in notes), spent=spent, projected=projected,
             saved_neurons=sum(note["saved_neurons"] for note in notes),
             unknown_saved=sum(note["unknown_saved"] for note in notes), seconds=seconds,
             left=None if ahead is None else seconds * ahead, finished=bool(self._ended), stopped=False,

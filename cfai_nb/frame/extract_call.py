@@ -24,9 +24,8 @@ from ..tasks.dialects.extraction import NOT_STATED, Fields, types_of
 from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows as frame_rows
 from .call import Call, Whole, remember
-from .cascades.cascade_parts import add
-from .columns import without_rows
 from .report import Report
+from .rows import without_rows
 
 if TYPE_CHECKING:
     from .steps import Step
@@ -144,7 +143,7 @@ class BothReport(Report):
         errors: dict[int, RowError] = {}
         answered = first.answered
         for report in reports:
-            add(run, report.run)
+            run.add(report.run)
             answered, errors = answered & report.answered, report.errors | errors
         where, cells = run.plan.where.tolist(), first.run.results.cells()
         done = sorted({at for at, both in zip(where, answered.tolist(), strict=True) if both})

@@ -28,7 +28,7 @@ import pandas as pd
 from .._engine.stopping import in_thread
 from ..errors import near
 from ..vectors.vector import Space, base_and_rows, views
-from .arrow import VectorArray, VectorDtype
+from .arrow import VectorArray, VectorDtype, as_pandas
 from .reading import is_missing
 from .steps import Form
 
@@ -142,8 +142,6 @@ def to_pandas(data: Any) -> Any:
 def _series(data: Any) -> pd.Series[Any]:
     import polars as pl
     import pyarrow as pa
-
-    from .files.batches import as_pandas
 
     kind, name = data.dtype, data.name or None
     if isinstance(kind, pl.Array) and len(kind.shape) == 1 and kind.inner in (pl.Float32, pl.Float64):

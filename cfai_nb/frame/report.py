@@ -18,7 +18,7 @@ from ..errors import CfaiWarning as CfaiWarning
 from ..html.markup import card, chip, counted, escape, facts, row, soft
 from ..models.ledger import dollars, money
 from ..vectors.vector import stand_in
-from .cascades.cascade_plan import Certificate
+from .cascades import Certificate
 from .rows import Rows
 
 

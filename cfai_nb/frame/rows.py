@@ -1,6 +1,8 @@
-"""Rows out of pandas: a column, or a template filled from several columns, becomes the inputs of a task.
+"""Rows out of a frame, and results back into it.
 
-``Call`` reads the rows of a verb with ``rows_of``.  Every row keeps its place: missing and unreadable cells too.
+``Call`` reads with ``rows_of``: a column, or a template filled from several columns, becomes the inputs of a task.
+Every row keeps its place, missing and unreadable cells too.  With ``to_pandas`` it lays what the distinct inputs gave
+on the index of the frame, as columns with real dtypes.
 """
 
 from __future__ import annotations
@@ -11,17 +13,24 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from .._engine.run_state import Results
 from ..errors import ColumnError, InputError
 from ..media import Folder, Media, Parts, text_of
-from ..tasks import Input
+from ..tasks import Column, Input
+from ..vectors.vector import Space
+from .arrow import VectorArray, objects
 from .reading import Bad, Fetch, is_missing, read, refuse_wrong_kind, texts
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
 #: The template that takes each cell of a Series as the prompt.
 ITSELF = "{value}"
+_TEXT = frozenset({"text"})
+_PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 
 @dataclass(slots=True)
@@ -32,9 +41,6 @@ class Rows:
     bad: Bad  # cells that cannot be sent
     index: pd.Index[Any]
     name: Hashable  # for a Series that comes of it
-
-
-_TEXT = frozenset({"text"})
 
 
 def rows_of(
@@ -305,3 +311,73 @@ def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:
     if isinstance(given, (list, tuple)) and len(given) == 2 and len(named) == 1:
         return {named[0]: given[0], "answer": given[1]}
     raise ValueError(f"examples: {given!r:.60}: give dicts, a DataFrame, or (value, answer) where one column is named.")
+
+
+# -- results back into a frame ---------------------------------------------------------------------------------------
+
+
+def to_pandas(
+    columns: Column | Mapping[str, Column], *, where: npt.NDArray[np.int64], results: Results, index: pd.Index[Any],
+    name: Hashable, space: Space | None,
+) -> pd.Series[Any] | pd.DataFrame:  # fmt: skip
+    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows, on the index of the frame.
+
+    `where` is the input of each row, -1 for none.  The results hold the matrix behind a column of vectors of the space.
+    """
+    if isinstance(columns, Column):
+        series = _series(columns, where, results, index, space)
+        series.name = name
+        return series
+    made = {key: _series(column, where, results, index, space) for key, column in columns.items()}
+    return pd.DataFrame(made, index=index)
+
+
+def without_rows(
+    columns: Column | Mapping[str, Column], index: pd.Index[Any], name: Hashable = None
+) -> pd.Series[Any] | pd.DataFrame:
+    """Return what a task answers about no rows: its columns and their types, on an index without labels."""
+    none = np.empty(0, dtype=np.int64)
+    return to_pandas(columns, where=none, results=Results(0), index=index, name=name, space=None)
+
+
+def _series(
+    column: Column, where: npt.NDArray[np.int64], results: Results, index: pd.Index[Any], space: Space | None
+) -> pd.Series[Any]:
+    if column.kind == "vector":
+        return pd.Series(VectorArray._from_sequence(results.vectors(where, space)), index=index)
+    values = column.values
+    rows = [None if at < 0 else values[at] for at in where.tolist()]
+    if column.kind == "category":
+        known = set(column.levels or ())
+        extra = sorted({v for v in rows if v is not None and v not in known})
+        categories = pd.Index([*(column.levels or ()), *extra], dtype="object")
+        return pd.Series(pd.Categorical(rows, categories=categories), index=index)
+    if column.kind == "number":
+        return pd.Series([np.nan if v is None else float(v) for v in rows], index=index, dtype="float64")
+    if column.kind == "integer" and all(v is None or -(2**63) <= v < 2**63 for v in rows):
+        return pd.Series(rows, index=index, dtype="Int64")
+    if column.kind == "boolean":
+        return pd.Series(rows, index=index, dtype="boolean")
+    if column.kind == "datetime":
+        return _moments(rows, index)
+    if column.kind == "duration":
+        try:
+            return pd.Series(
+                [pd.NaT if v is None else pd.Timedelta(v, unit="s") if isinstance(v, (int, float)) else pd.Timedelta(v)
+                 for v in rows], index=index, dtype="timedelta64[ns]",
+            )  # fmt: skip
+        except (OverflowError, ValueError):  # longer than the 292 years a duration of pandas may have
+            return pd.Series(objects(rows), index=index)
+    if column.kind == "text":
+        return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
+    return pd.Series(objects(rows), index=index)
+
+
+def _moments(rows: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return days and times; as texts where pandas has no column for them all: the year 9999, zones beside none."""
+    given = pd.Series(rows, index=index, dtype="object")
+    try:
+        made = pd.Series(pd.to_datetime(given, errors="coerce", format="ISO8601"))
+    except ValueError:
+        return given
+    return given if (made.isna() & given.notna()).any() else made

@@ -27,7 +27,7 @@ from ..errors import FOLDED, CfaiError, Stopped, fold
 from ..models import Cost
 from ..models.ledger import money
 from .call import Call
-from .cascades.cascade_plan import CascadePlan, Outline
+from .cascades import CascadePlan, Outline
 from .progress import Display, working
 
 if TYPE_CHECKING:

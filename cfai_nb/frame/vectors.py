@@ -129,7 +129,7 @@ def search(
     if instance is not None and index is not None:
         raise ValueError("index= is for Vectorize and instance= for AI Search: give one of them.")
     if instance is not None:
-        from .ai_search.passages import passages_in
+        from .ai_search import passages_in
 
         return (
             yield from passages_in(
@@ -141,7 +141,7 @@ def search(
         raise ValueError("mode= is for an instance of AI Search: give instance=, or leave it out.")
     embedding = Embedding(options)
     if index is not None:
-        from .vectorize.stored import found_in  # when it is used: importing the package is quick
+        from .vectorize import found_in  # when it is used: importing the package is quick
 
         return (
             yield from found_in(
@@ -218,18 +218,10 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
 
 
 def sim_join(
-    data: Frame,
-    /,
-    other: pd.DataFrame | pd.Series[Any],
-    left_on: Any = None,
-    right_on: Any = None,
-    top_k: int = 1,
-    threshold: float | None = None,
-    *,
-    how: Literal["inner", "left"] = "inner",
-    suffixes: tuple[str | None, str | None] = ("_x", "_y"),
-    **options: Any,
-) -> Steps[pd.DataFrame]:
+    data: Frame, /, other: pd.DataFrame | pd.Series[Any], left_on: Any = None, right_on: Any = None, top_k: int = 1,
+    threshold: float | None = None, *, how: Literal["inner", "left"] = "inner",
+    suffixes: tuple[str | None, str | None] = ("_x", "_y"), **options: Any,
+) -> Steps[pd.DataFrame]:  # fmt: skip
     """Join two frames by what their rows mean: each row with the closest of the other frame.
 
     Parameters

@@ -67,7 +67,7 @@ class _Waiter:
     held: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Budget:
     """A limit in Neurons that refuses before sending: the estimate is reserved, then replaced by the bill.
 

@@ -62,6 +62,10 @@ class Cost:
         known = self.neurons is not None and other.neurons is not None
         return Cost((self.neurons or 0) + (other.neurons or 0) if known else None, self.exact and other.exact)
 
+    def __mul__(self, share: float) -> Cost:
+        """Return so many times the cost, as an estimate."""
+        return Cost(None if self.neurons is None else self.neurons * share)
+
 
 def listed(unit: str, price: Price) -> str:
     """Return a price of the catalogue in words: ``"$0.0000528 per tile"``."""

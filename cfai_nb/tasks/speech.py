@@ -35,6 +35,7 @@ class Speak(DialectTask):
     name: ClassVar[str] = "speak"
     default_model: ClassVar[str | Model] = "speak"
     families: ClassVar[frozenset[str]] = frozenset({"melotts", "aura"})
+    media_bytes: ClassVar[int] = 1_000_000
 
     voice: str | None = None
     language: str | None = None

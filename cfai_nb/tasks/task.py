@@ -76,6 +76,8 @@ class Task:
         ``"text"``, a text in a cell is the address of a file, or its name in the folder of ``files=``.
     column_kind : str
         The kind of the result's column, if it has one column.
+    media_bytes : int
+        Bytes of a usual cell, where it is a picture or sound that the model made; 0 otherwise.
     """
 
     name: ClassVar[str] = "task"
@@ -86,6 +88,7 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     column_kind: ClassVar[ColumnKind] = "object"
+    media_bytes: ClassVar[int] = 0
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
         """Refuse options the task does not have, and options given by position, before the dataclass does."""

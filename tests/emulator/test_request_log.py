@@ -23,7 +23,7 @@ def test_a_call_is_written_down(door: Any) -> None:
     assert (call.path, call.model, call.status, call.code, call.items) == (f"/run/{BGE}", BGE, 200, 0, 2)
     assert call.neurons == pytest.approx(float(answer.headers["cf-ai-neurons"]))
     assert call.charged
-    assert call.seconds >= 0
+    assert 0 < call.seconds < 60
     here.run(BGE, {"text": ["one", "two"]})
     here.run(BGE, {"text": ["onet", "wo"]})
     digests = [one.digest for one in here.emulator.calls]

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.server import running
+from cfai_nb.emulator import Emulator, running
 
 pytestmark = pytest.mark.slow
 

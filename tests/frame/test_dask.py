@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from processes import environment, until
 import cfai_nb as cf
 from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame import dask_report, progress
+from cfai_nb.frame import dask_part, dask_report, progress
 from cfai_nb.widgets import progress as widgets
 from cfai_nb.widgets.progress import Bar
 
@@ -153,6 +154,40 @@ def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
         frame.cfai.embed("text", neurons=0.6 * whole).compute(scheduler="synchronous")
     assert 0.4 * whole < cf.ledger().neurons.sum() <= 0.6 * whole
     assert frame.cfai.embed.plan("text").stored == 40
+
+
+def test_a_budget_lives_as_long_as_its_call(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on when the frame is computed again, also for pickled parts, and is dropped with frame and report."""
+    monkeypatch.setattr(dask_report, "IDLE", 0.1)
+    lazy = frame.cfai.embed("text", neurons=50.0)
+    (part,) = {id(one): one for one in lazy.expr.operands if hasattr(one, "session")}.values()
+    name, copied = part.budget.name, pickle.dumps(part)
+    for _ in range(2):
+        lazy.compute(scheduler="threads")
+        gc.collect()
+        spent = dask_part._budgets[name].spent
+        assert spent == cf.ledger().neurons.sum() > 0
+    del lazy, part
+    gc.collect()
+    pickle.loads(copied)(pd.DataFrame({"text": ["another parcel"]}))
+    assert dask_part._budgets[name].spent > spent
+    dask_report._reports.clear()
+    pd.Series(["a letter"]).cfai.embed()  # cf.last_run() is another report now
+    until(lambda: gc.collect() >= 0 and name not in dask_part._budgets, seconds=5.0)
+
+
+def test_what_was_answered_is_noted_of_the_latest_calls(
+    emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process does not note ever more calls; one that still is answered stays."""
+    monkeypatch.setattr(dask_part, "_KEPT", 3)
+    first = frame.cfai.embed("text", cache=False)
+    for _ in range(4):
+        frame.cfai.embed("text").compute(scheduler="synchronous")
+        first.compute(scheduler="synchronous")
+    (part,) = {id(one): one for one in first.expr.operands if hasattr(one, "session")}.values()
+    assert len(dask_part._proven) == 3
+    assert list(dask_part._proven)[-1] == f"{part.call} 0"
 
 
 def test_extract_is_two_calls_with_one_price_and_one_budget(emulator: Emulator, pandas: pd.DataFrame) -> None:

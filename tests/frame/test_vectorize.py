@@ -23,9 +23,9 @@ import cfai_nb as cf
 from cfai_nb._engine.service_errors import VECTORIZE, service_error
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.vectorize import Mutation
-from cfai_nb.frame.vectorize import index, to_vectorize
-from cfai_nb.frame.vectorize.index import decimals
-from cfai_nb.frame.vectorize.metadata import kinds_of, plain
+from cfai_nb.frame import vectorize
+from cfai_nb.frame.upload import kinds_of, plain
+from cfai_nb.frame.vectorize import decimals, to_vectorize
 from cfai_nb.frame.vectorize.to_vectorize import calls, lines
 from cfai_nb.session.requests import RequestJob
 
@@ -502,8 +502,8 @@ def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -
 
 def test_more_vectors_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than 20 million are refused before anything is sent; an index that fills up keeps what it acknowledged."""
-    assert to_vectorize.MAX_VECTORS == index.MAX_VECTORS == 20_000_000
-    for module in (to_vectorize, index):
+    assert to_vectorize.MAX_VECTORS == vectorize.MAX_VECTORS == 20_000_000
+    for module in (to_vectorize, vectorize):
         monkeypatch.setattr(module, "MAX_VECTORS", 10)
     monkeypatch.setattr(to_vectorize, "CALL_VECTORS", 4)
     door = Door(vectorize_limit=10)

@@ -39,7 +39,9 @@ CACHED = dict.fromkeys(("@cf/google/gemma-4-26b-a4b-it", "@cf/qwen/qwen3.8-27b")
 
 def test_every_published_model_is_there_and_no_other() -> None:
     """The shipped catalogue names exactly the published models."""
-    assert set(catalogue()) == {row["id"] for row in ROWS}
+    assert set(catalogue()) == {row["id"] for row in ROWS}, (
+        "models/catalogue.json differs from what the service publishes; tests/data/README.md says how to refresh that"
+    )
     assert len(ROWS) > 100
 
 

@@ -90,6 +90,7 @@ def test_adding_unknown_to_known_is_unknown() -> None:
     assert (Cost(1.0, True) + Cost(None)).neurons is None
     assert (Cost(1.0, True) + Cost(2.0, True)) == Cost(3.0, True)
     assert not (Cost(1.0, True) + Cost(2.0, False)).exact
+    assert (Cost(2.0, True) * 1.5, Cost(None) * 2) == (Cost(3.0), Cost(None))
     assert Usage({"a_tokens": 1}, True) + Usage({"a_tokens": 2, "b": 1}, True) == Usage({"a_tokens": 3, "b": 1}, True)
 
 

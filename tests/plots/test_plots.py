@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -279,8 +281,9 @@ def test_what_the_emulator_made_is_stamped_by_itself() -> None:
 
 def test_what_all_plots_share_is_in_the_help_of_each() -> None:
     """`help` of a plot says what `ax`, `title` and `mark` are."""
-    for draw in (clusters, compare, concurrency, confidence, cost, latency, similarity):
-        assert "\nmark : str, optional\n" in str(draw.__doc__)
+    for name in cf.plots.__all__:
+        listed = re.findall(r"^(\w[\w, ]*) : ", inspect.getdoc(getattr(cf.plots, name)) or "", re.MULTILINE)
+        assert {"ax", "title", "mark"} <= {each for names in listed for each in names.split(", ")}, name
 
 
 @pytest.mark.slow
@@ -730,11 +733,11 @@ def test_models_without_answers_or_columns() -> None:
 
 
 def test_completion_shows_plots_only() -> None:
-    """``cf.plots.<TAB>`` offers the plots and nothing else."""
-    assert dir(cf.plots) == [
-        "boxes", "clusters", "compare", "concurrency", "confidence", "confusion", "cost", "latency", "reliability",
-        "similarity",
-    ]  # fmt: skip
+    """``cf.plots.<TAB>`` offers the plots and nothing else, in the order of the alphabet."""
+    assert dir(cf.plots) == sorted(cf.plots.__all__)
+    assert len(dir(cf.plots)) >= 10
+    for name in dir(cf.plots):
+        assert {"ax", "title", "mark"} <= set(inspect.signature(getattr(cf.plots, name)).parameters), name
 
 
 @pytest.mark.slow

@@ -101,8 +101,8 @@ def test_a_block_in_several_threads_closes_when_the_last_one_leaves(tmp_path: Pa
 
 def test_closing_while_the_store_is_locked_says_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounded, with the number of answers and charges; used again, the session writes them, and nothing is lost."""
-    for name, value in {"_BUSY": 0.02, "LOCKED": 0.2}.items():
-        monkeypatch.setattr(writer, name, value)
+    monkeypatch.setattr(writer, "_BUSY", 0.02)
+    monkeypatch.setattr(writer, "LOCKED", 0.5)
     monkeypatch.setattr(store_module, "CLOSING", 0.1)
     emulator = Emulator(rate=None)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")

@@ -19,9 +19,9 @@ from pydantic import Field
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families import ModelRequest
 from cfai_nb.emulator.model_catalogue import models
+from cfai_nb.emulator.service.model_listing import FAMILIES
 from cfai_nb.emulator.standins import schema_fill as pretended
 from cfai_nb.models import Model, catalogue, find
 from cfai_nb.tasks import Answer, Conversation, Generate, Local

@@ -25,7 +25,7 @@ import cfai_nb as cf
 from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn, _read
 from cfai_nb._engine.run_state import Results
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.columns import to_pandas
+from cfai_nb.frame.rows import to_pandas
 from cfai_nb.models import Usage, find
 from cfai_nb.tasks import Answer, Column, StreamReader, reported
 from cfai_nb.tasks.dialects import schema, values

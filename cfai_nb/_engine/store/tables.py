@@ -45,6 +45,7 @@ _TABLES = (
 #: The columns that the checksum of a record covers, in this order.
 SEALED = "kind, rows, neurons, body, log, keys"
 #: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last steps.
+#: So the statements above stay as they are: a new column is a step here, and so is the checksum over it.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
     # The cost of a row may be unknown.

@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, obj, one, require
-from ..standins.text_standin import split_tokens
-from . import prompts
-from .family import Family, ModelRequest, ModelResult, end_stream, event
+from ..standins import split_tokens
+from . import Family, ModelRequest, ModelResult, end_stream, event, prompts
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -54,7 +53,8 @@ def _chat(request: ModelRequest) -> ModelRequest:
     given = request.body
     system = [{"role": "system", "content": given["system"]}] if given.get("system") else []
     chat = [part for message in given["messages"] for part in _messages(message)]
-    body = {**given, "messages": system + chat, "stop": given.get("stop_sequences") or []}
+    declared = {name: given[name] for name in _INPUT["properties"] if name in given}
+    body = {**declared, "messages": system + chat, "stop": given.get("stop_sequences") or []}
     if "tools" in given:
         body["tools"] = [_offered(tool) for tool in given["tools"]]
     if choice := given.get("tool_choice"):

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import standins
 from ..error_codes import refuse
 from ..json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, each, obj, one, one_of
 from ..model_catalogue import Model, audio_usage
-from ..standins import lexical
-from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, unless_raw
+from . import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, unless_raw
 
 #: Letters per second: about the pace of speech.
 PACE = 15
@@ -206,7 +206,7 @@ def _timed_words(heard: Recording) -> list[dict[str, Any]]:
 def _timed_sentences(heard: Recording) -> list[dict[str, Any]]:
     """Return the sentences of a recording, each with its times and its words."""
     left, found = _timed_words(heard), []
-    for sentence in lexical.sentences(heard.text):
+    for sentence in standins.sentences(heard.text):
         count = len(sentence.split())
         inner, left = left[:count], left[count:]
         if inner:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from .. import standins
 from ..error_codes import malformed, refuse
 from ..json_schema import (
     ANY,
@@ -39,11 +40,10 @@ from ..json_schema import (
     require,
 )
 from ..model_catalogue import Model, image_tokens
-from ..standins import lexical
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
+from . import Family, ModelRequest, ModelResult, decode_bytes
 from .audio_models import listen, video_seconds
-from .family import Family, ModelRequest, ModelResult, decode_bytes
 
 _MEGABYTE = 1 << 20
 #: Tokens of an option of a question, and of a field beside its definition (both as billed).
@@ -70,9 +70,9 @@ def _media_schemas(*names: str) -> dict[str, Schema]:
     return {name: array(any_of(url, file), maxItems=FIELDS[name][0]) for name, url in urls.items()}
 
 
-def _state_texts(request: ModelRequest, state: str) -> list[str]:
+def _state_texts(request: ModelRequest) -> list[str]:
     """Return the state as the one input text, with a short name of the media beside it."""
-    has_media = any(request.body.get(name) for name in FIELDS)
+    state, has_media = _text_of(request.body["state"]), any(request.body.get(name) for name in FIELDS)
     return [f"{state}\n[{request.fingerprint(*FIELDS)}]" if has_media else state]
 
 
@@ -131,7 +131,7 @@ _KINDS = {
     "score": obj(type=const("score"), instructions=ANY, criteria=array(ANY, minItems=2, maxItems=10)),
 }
 _OFFER = "noul, choice or score"
-_HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
+_HAZARDS = frozenset(standins.stems(" ".join(standins.HAZARDS.values())))
 #: A question about harm as such, or for a reason that it names.
 _ABOUT_HARM = re.compile(r"Is the text (?:harmful\b|unsafe because of (?P<why>.+)\?)", re.IGNORECASE)
 _QUESTION_NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
@@ -177,12 +177,12 @@ def _clef(request: ModelRequest) -> ModelResult:
     described, spent = _describe(request)
     questions = request.body["questions"]
     options = sum(len(each.get("criteria") or (0, 0)) for each in questions.values())
-    spent += lexical.count_tokens(json.dumps(questions, ensure_ascii=False)) + _OPTION * options
-    room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
+    spent += standins.count_tokens(json.dumps(questions, ensure_ascii=False)) + _OPTION * options
+    room = (request.model.context or 1 << 30) - spent - (standins.count_tokens(f"\n{described}") if described else 0)
     # long text is cut to the context
-    state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
+    state = f"{standins.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
     answers = {name: _ANSWERS[question["type"]](state, question, request.local) for name, question in questions.items()}
-    count = lexical.count_tokens(state) + spent
+    count = standins.count_tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return ModelResult({"model": request.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
 
@@ -195,7 +195,7 @@ def _confidence(shares: list[float]) -> float:
 
 def _choice(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     options = [(name, _text_of(text)) for name, text in question["criteria"].items()]
-    shares = local.shares(state, options) if local else lexical.softmax(lexical.similarity(state, options))
+    shares = local.shares(state, options) if local else standins.softmax(standins.similarity(state, options))
     probabilities = {name: share for (name, _), share in zip(options, shares, strict=True)}
     best = max(probabilities, key=probabilities.__getitem__)
     return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": _confidence(shares)}
@@ -209,18 +209,18 @@ def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> 
         harm = _ABOUT_HARM.match(question_text)
         push = local.hazard(state, yes or harm["why"] or "") if harm else local.yes(state, question_text, yes, no)
         return {"type": "noul", "noul": push}
-    weights = lexical.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
+    weights = standins.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
     # a question about mood is answered by the polarity of words, since similarity does not show it;
     # a question about hate as a hazard is not about mood
-    about = not lexical.stems(question_text) & _HAZARDS
-    mood = lexical.polarity(f"{question_text} {yes}") - (lexical.polarity(no) if no else 0.0) if about else 0.0
-    push = weights[0] - weights[1] - 0.6 + 2.5 * mood * lexical.polarity(state)
+    about = not standins.stems(question_text) & _HAZARDS
+    mood = standins.polarity(f"{question_text} {yes}") - (standins.polarity(no) if no else 0.0) if about else 0.0
+    push = weights[0] - weights[1] - 0.6 + 2.5 * mood * standins.polarity(state)
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 
 
 def _score(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     levels = [_text_of(level) for level in question["criteria"]]
-    shares = local.levels(state, levels) if local else lexical.level_shares(state, levels)
+    shares = local.levels(state, levels) if local else standins.level_shares(state, levels)
     score = round(sum(place * share for place, share in enumerate(shares)), 4)
     legend, probabilities = ({str(at): one for at, one in enumerate(part)} for part in (question["criteria"], shares))
     shown = {"type": "score", "score": score, "legend": legend, "probabilities": probabilities}
@@ -303,9 +303,15 @@ def _definitions(fields: Mapping[str, Any]) -> list[str]:
         kinds = {isinstance(spec[bound], str) for bound in ("min", "max") if bound in spec}
         if spec["type"] in ("estimate", "forecast") and (len(kinds) != 1 or not {"min", "max"} <= spec.keys()):
             wrong.append(f"'/fields/{name}' needs min and max, two numbers or two dates")
+        if spec["type"] == "duration" and _unit(spec.get("unit", "second")) not in _SECONDS:
+            wrong.append(f"'/fields/{name}' needs a unit from {', '.join(_SECONDS)}")
         if spec["type"] == "list" and "null_threshold" in spec:
             wrong.append(f"'/fields/{name}' takes no null_threshold")
     return wrong
+
+
+def _unit(word: str) -> str:
+    return word.casefold().removesuffix("s")
 
 
 def _today(request: ModelRequest) -> dt.date | None:
@@ -321,10 +327,10 @@ def _clairic(request: ModelRequest) -> ModelResult:
     """Return a value for every field, or null where no pattern and no word is found."""
     given, fields, today = request.body["state"], request.body["fields"], _today(request)
     described, media_tokens = _describe(request)
-    schema_tokens = sum(_FIELD + lexical.count_tokens(f"{name} {spec}") for name, spec in fields.items())
-    state_tokens = lexical.count_tokens(given)
+    schema_tokens = sum(_FIELD + standins.count_tokens(f"{name} {spec}") for name, spec in fields.items())
+    state_tokens = standins.count_tokens(given)
     room = (request.model.context or 1 << 30) - media_tokens
-    state = lexical.truncate(given, room)
+    state = standins.truncate(given, room)
     text = f"{state}\n{described}" if described else state
     quantiles = bool(request.body.get("options", {}).get("include_quantiles"))
     answers = {name: _field(name, spec, text, len(state), today, quantiles) for name, spec in fields.items()}
@@ -372,7 +378,7 @@ def _estimate(spec: Mapping[str, Any], value: Any, quantiles: bool) -> dict[str,
         figures["quantiles"] = [low + 2 * wide * at / 98 if wide else value for at in range(99)]
     if spec["type"] == "estimate":
         return _entry(spec, value, figures)
-    steps = spec.get("horizon", 1)
+    steps = int(spec.get("horizon", 1))
     return _entry(spec, [value] * steps, {"steps": [{"value": value, **figures}] * steps})
 
 
@@ -385,15 +391,15 @@ def _matches(kind: str, text: str, today: dt.date | None) -> list[re.Match[str]]
 
 
 def _nearest(name: str, spec: Mapping[str, Any], text: str, matches: list[re.Match[str]]) -> re.Match[str] | None:
-    wanted = lexical.stems(f"{name} {spec.get('instructions') or ''}".replace("_", " "))
-    mentions = (word.start() for word in re.finditer(r"\w+", text) if lexical.stem(word[0]) in wanted)
+    wanted = standins.stems(f"{name} {spec.get('instructions') or ''}".replace("_", " "))
+    mentions = (word.start() for word in re.finditer(r"\w+", text) if standins.stem(word[0]) in wanted)
     places = list(islice(mentions, _MOST)) or [0]
     return min(matches, key=lambda match: min(abs(match.start() - place) for place in places), default=None)
 
 
 def _sentence(name: str, spec: Mapping[str, Any], state: str) -> re.Match[str] | None:
-    parts = lexical.sentences(state)
-    best = parts and parts[lexical.closest(f"{name} {spec.get('instructions') or ''}", parts)]
+    parts = standins.sentences(state)
+    best = parts and parts[standins.closest(f"{name} {spec.get('instructions') or ''}", parts)]
     return re.search(re.escape(best), state) if best else None
 
 
@@ -415,13 +421,12 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
         return str(_day(match, today))
     if kind == "duration":
         count, unit = text.split()
-        seconds = int(count) * _SECONDS[unit.casefold().removesuffix("s")]
-        return round(seconds / _SECONDS[str(spec.get("unit") or "second").casefold().removesuffix("s")], 6)
+        return round(int(count) * _SECONDS[_unit(unit)] / _SECONDS[_unit(spec.get("unit", "second"))], 6)
     if kind != "number":
         return text
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
     number = float(text.replace(",", "") if thousands else text.replace(",", "."))
-    return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
+    return round(number) if spec.get("integer") else round(number, int(spec.get("decimals", 12)))
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -432,19 +437,9 @@ def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict
     return {"type": spec["type"], **shown, "p_null": p_null, "confidence": round(1 - p_null, 4), **more}
 
 
+_CLAIRIC_OUTPUT = obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT})
+
 FAMILIES = {
-    "system-one": Family(
-        _clef_input,
-        _CLEF_OUTPUT,
-        lambda request: _state_texts(request, _text_of(request.body["state"])),
-        _clef,
-        _clef_check,
-    ),
-    "clairic": Family(
-        _clairic_input,
-        obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT}),
-        lambda request: _state_texts(request, request.body["state"]),
-        _clairic,
-        _clairic_check,
-    ),
+    "system-one": Family(_clef_input, _CLEF_OUTPUT, _state_texts, _clef, _clef_check),
+    "clairic": Family(_clairic_input, _CLAIRIC_OUTPUT, _state_texts, _clairic, _clairic_check),
 }

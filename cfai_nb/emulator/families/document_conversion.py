@@ -1,6 +1,6 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-It takes the files of a multipart request, read by ``service.request_body``, and returns one row per file; a file that
+It takes the files of a multipart request, read by ``service``, and returns one row per file; a file that
 cannot be converted has an error in its row. PDF and office files get one line with their format and size, since their
 conversion would be a program of its own.
 """
@@ -25,10 +25,8 @@ from pydantic_core import from_json
 from ..error_codes import ServiceError, refuse
 from ..json_schema import ANY, BOOLEAN, STRING, Schema, obj, one, require
 from ..model_catalogue import Model
-from ..standins import image_reading
-from ..standins.lexical import count_tokens
-from ..standins.text_standin import MARK
-from .family import Family, ModelRequest, ModelResult
+from ..standins import MARK, count_tokens, image_reading
+from . import Family, ModelRequest, ModelResult
 
 #: Document conversion has no model; this row takes it through limits, faults and the request log.
 MODEL = Model("tomarkdown", "Markdown Conversion", "documents")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .. import standins
 from ..error_codes import refuse
 from ..json_schema import (
     BINARY,
@@ -30,11 +31,10 @@ from ..json_schema import (
     require,
 )
 from ..model_catalogue import Model, Size, image_tokens, image_usage
-from ..standins import lexical
+from ..standins import MARK, split_tokens
 from ..standins.image_drawing import MEDIA, Order, draw
 from ..standins.image_reading import ImageReading, Thing, read_image
-from ..standins.text_standin import MARK, split_tokens
-from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, end_stream, event, unless_raw
+from . import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, end_stream, event, unless_raw
 
 _PROMPT: Schema = {"type": "string", "minLength": 1}
 _BASE64 = obj({"image": STRING})
@@ -201,7 +201,7 @@ def _llava(request: ModelRequest) -> ModelResult:
     text = seen.answer(question) if question.rstrip().endswith("?") else seen.caption()
     limit = request.body.get("max_tokens")
     most = 512 if limit is None else max(0, int(min(limit, 1 << 20)))
-    return ModelResult({"description": lexical.truncate(f"{MARK} {text}", most)}, {"images": 1})
+    return ModelResult({"description": standins.truncate(f"{MARK} {text}", most)}, {"images": 1})
 
 
 def _picked(seen: ImageReading, question: str) -> str:
@@ -210,8 +210,8 @@ def _picked(seen: ImageReading, question: str) -> str:
     if offer is None:
         return ""
     options = [re.sub(r"\(.*?\)", "", option).strip() for option in offer[1].split(";")]
-    there = lexical.stems(seen.caption())
-    return max(options, key=lambda option: len(there & lexical.stems(option)))
+    there = standins.stems(seen.caption())
+    return max(options, key=lambda option: len(there & standins.stems(option)))
 
 
 _MOONDREAM = obj(
@@ -254,8 +254,8 @@ def _moondream(request: ModelRequest) -> ModelResult:
         text = result["answer"] = (_picked(seen, question) if seen else "") or looked
         if body.get("reasoning", True):
             result["reasoning"] = {"text": f"{MARK} thinking: {len(seen.things) if seen else 0} things are in sight."}
-    made = lexical.count_tokens(text) if text else 4 * len(found) or 1
-    spent = lexical.count_tokens(question if task == "query" else task)
+    made = standins.count_tokens(text) if text else 4 * len(found) or 1
+    spent = standins.count_tokens(question if task == "query" else task)
     spent += image_tokens(seen.width, seen.height) if seen else 0
     usage = {"input_tokens": spent, "output_tokens": made}
     result["metrics"] = {**usage, "prefill_time_ms": 1, "decode_time_ms": 1, "ttft_ms": 1}

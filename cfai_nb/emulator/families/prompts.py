@@ -1,4 +1,4 @@
-"""Prompts: the reading of a text generation request, its cached part, and the generated answer.
+"""Prompts: the reading of a text generation request, its cached part, and the answer: its own sentences, after a mark.
 
 The text families call :func:`read_prompt`, :func:`with_pictures` and :func:`generate`. A model with vision gets the
 pictures of the messages in words; any other model ignores them. ``app`` asks :class:`PromptCache` before each answer:
@@ -17,28 +17,77 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
+from .. import standins
 from ..error_codes import refuse
 from ..json_schema import Schema, require
 from ..model_catalogue import image_tokens
-from ..standins import lexical, schema_fill, text_standin
+from ..standins import MARK, SHORTEN, schema_fill, subject, trim
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
-from ..standins.text_standin import Prompt
-from . import chat_schemas
-from .family import ModelRequest, decode_bytes
+from . import ModelRequest, chat_schemas, decode_bytes
 
 #: The default output limit of models before 2026; and a limit beyond any context, to which larger ones are cut.
 DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
 
+#: The mark of a text that a local model chose out of the prompt.
+_EXTRACTED = "[extracted]"
+
 #: Models that put their reasoning into the content, between tags.
 TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One text generation request, whatever its form.
+
+    Attributes
+    ----------
+    messages : tuple of (role, text)
+        The conversation; a bare prompt is one user message.
+    pictures : int
+        Parts that are not text and that the model ignores.
+    limit : int or None
+        Output tokens allowed.
+    schema : mapping, True or None
+        The JSON Schema that the answer has to fit, ``True`` for any JSON object.
+    effort : int
+        Length of the reasoning before the answer, in sentences; 0 for none.
+    tokens : int
+        Estimated input tokens.
+    seen : str
+        The answer of the pictures to the last message.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+    pictures: int
+    limit: int | None
+    schema: Mapping[str, Any] | bool | None
+    effort: int
+    tokens: int
+    seen: str = ""
+
+    @property
+    def system(self) -> str:
+        """The text of the system and developer messages."""
+        return "\n".join(text for role, text in self.messages if role in ("system", "developer"))
+
+    @property
+    def user(self) -> str:
+        """The last message to the model."""
+        texts = [text for role, text in self.messages if role not in ("system", "developer", "assistant")]
+        return texts[-1] if texts else ""
+
+    @property
+    def found(self) -> str:
+        """The last result of a tool, or an empty text."""
+        return next((text for role, text in reversed(self.messages) if role in ("tool", "function")), "")
 
 
 def read_prompt(request: ModelRequest) -> Prompt:
     """Return the prompt of a request that passed its check."""
     messages, pictures = _messages(request.body)
     pictures += request.body.get("image") is not None
-    tokens = sum(lexical.count_tokens(text) for _, text in messages) or 1
+    tokens = sum(standins.count_tokens(text) for _, text in messages) or 1
     return Prompt(messages, pictures, _limit(request), _schema(request), _effort(request), tokens)
 
 
@@ -75,11 +124,14 @@ def _flat(content: Any) -> tuple[str, int]:
     return "\n".join(texts), len(parts) - len(texts)
 
 
+# Not every model declares the fields that are read below, so their values may be of any type.
+
+
 def _limit(request: ModelRequest) -> int | None:
     old = request.model.family == "legacy" and request.route == "run"
     for name in ("max_tokens",) if old else ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        if request.body.get(name) is not None:
-            return int(min(max(0, request.body[name]), _ENDLESS))
+        if isinstance(given := request.body.get(name), int | float):
+            return int(min(max(0, given), _ENDLESS))
     return DEFAULT_LIMIT if request.model.family == "legacy" else None
 
 
@@ -89,12 +141,12 @@ def _schema(request: ModelRequest) -> Mapping[str, Any] | bool | None:
         body = {name: part for name, part in body.items() if chat_schemas.constrains_json(request.model, name)}
     if isinstance(body.get("guided_json"), Mapping):
         return dict(body["guided_json"]) or True
-    wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    kind = wanted.get("type")
-    if kind == "json_object":
-        return True
-    if kind != "json_schema":
+    text = body.get("text")
+    wanted = body.get("response_format") or (text.get("format") if isinstance(text, Mapping) else None)
+    if not isinstance(wanted, Mapping) or wanted.get("type") not in ("json_object", "json_schema"):
         return None
+    if wanted["type"] == "json_object":
+        return True
     given = wanted.get("json_schema", wanted.get("schema"))
     if not isinstance(given, Mapping):
         return True
@@ -114,7 +166,6 @@ def _effort(request: ModelRequest) -> int:
     if not request.model.has("reasoning") or not facts:
         return 0
     always = facts.get("off") is None
-    # not every model declares these fields, so their values are not checked yet
     switches, reasoning = (
         part if isinstance(part := body.get(name), Mapping) else {} for name in ("chat_template_kwargs", "reasoning")
     )
@@ -216,7 +267,7 @@ class PromptCache:
             seen = self._seen.setdefault((account, request.model.id, session), deque(maxlen=64))
             shared = max((_shared(text, other) for other in seen), default=0)
             seen.append(text)
-        cached = min(prompt.tokens, lexical.count_tokens(text[:shared])) if shared else 0
+        cached = min(prompt.tokens, standins.count_tokens(text[:shared])) if shared else 0
         return 0 if cached < SHORTEST else cached // BLOCK * BLOCK
 
 
@@ -255,7 +306,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
         content = json_text(value)
     else:
         content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
-    reasoning = text_standin.reasoning(prompt) if prompt.effort else ""
+    reasoning = _reasoning(prompt) if prompt.effort else ""
     if reasoning and call is None and request.model.id in TAGGED:
         tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
         reasoning, content = "", content if prompt.schema is not None else tagged
@@ -271,12 +322,51 @@ def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
     if wanted := schema_in_words(prompt):
         with suppress(schema_fill.SchemaNotMet):
             return json_text(schema_fill.fill(*wanted))
-    return text_standin.reply(prompt, local)
+    return _reply(prompt, local)
+
+
+def _reply(prompt: Prompt, local: LocalModel | None) -> str:
+    """Return the answer: the result of a tool, the most central sentence for a summary, else the first sentence.
+
+    The sentence that a local model finds nearest to the whole text is marked as extracted: nothing was written.
+    """
+    if prompt.found and prompt.found == prompt.user:
+        return f"{MARK} the tool says: {trim(prompt.found)}"
+    text = subject(prompt.user) or prompt.user.strip()
+    unseen = f" ({prompt.pictures} attachment{'s' * (prompt.pictures > 1)} not looked at)" if prompt.pictures else ""
+    if prompt.seen:
+        return f"{MARK}{unseen} {prompt.seen}"
+    if not text:
+        return f"{MARK}{unseen} (the message is empty)"
+    if SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):
+        return f"{_EXTRACTED if local else MARK}{unseen} {trim(_central(text, local))}"
+    return f"{MARK}{unseen} {trim(standins.sentences(text)[0])}"
+
+
+def _central(text: str, local: LocalModel | None) -> str:
+    """Return the sentence nearest to the whole text, or the one that shares most words; the first of a short text."""
+    parts = standins.sentences(text)
+    if len(parts) < 3:
+        return parts[0] if parts else ""
+    if local:
+        rows = local.embed([text, *parts[:40]])
+        return parts[int((rows[1:] @ rows[0]).argmax())]
+    bags = [standins.stems(part) for part in parts[:40]]
+    shared = [sum(len(bag & other) for other in bags) / (len(bag) + 3) for bag in bags]
+    return parts[max(range(len(bags)), key=lambda place: (shared[place], -place))]
+
+
+def _reasoning(prompt: Prompt) -> str:
+    """Return what a reasoning model writes before its answer: more sentences for more effort."""
+    looks = (f"The longest is {max(prompt.user.split(), key=len, default='none')!r}.", "I count them again.", "Yes.")
+    return " ".join(
+        [f"{MARK} thinking: the last message has {len(prompt.user.split())} words.", *looks][: prompt.effort]
+    )
 
 
 def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: str, value: Any) -> Generated:
-    first = lexical.count_tokens(reasoning) if reasoning else 0
-    rest = lexical.count_tokens(content)
+    first = standins.count_tokens(reasoning) if reasoning else 0
+    rest = standins.count_tokens(content)
     if request.fault == "empty":
         return Generated(reasoning, None, None, "stop", first, first)
     if request.fault == "length" and (limit is None or limit >= first + rest):
@@ -284,11 +374,11 @@ def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: 
     if limit is None or first + rest <= limit:
         return Generated(reasoning, content, value, "stop", first + rest, first)
     if limit <= first:
-        return Generated(lexical.truncate(reasoning, limit), None, None, "length", limit, limit)
-    return Generated(reasoning, lexical.truncate(content, limit - first), None, "length", limit, first)
+        return Generated(standins.truncate(reasoning, limit), None, None, "length", limit, limit)
+    return Generated(reasoning, standins.truncate(content, limit - first), None, "length", limit, first)
 
 
 def _stopped(text: str, stop: Any) -> str:
-    for mark in [stop] if isinstance(stop, str) else stop or []:
-        text = text.partition(mark)[0] if mark else text
+    for mark in [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else ():
+        text = text.partition(mark)[0] if isinstance(mark, str) and mark else text
     return text

@@ -1,24 +1,24 @@
 """Text generation: Chat Completions, Responses and the older native dialect.
 
-The answers are marked stand-ins (``standins.text_standin``); the wire format is the service's.
+The answers are marked stand-ins (``families.prompts``); the wire format is the service's.
 """
 
 from __future__ import annotations
 
+import math
 import string
 import time
 import uuid
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from ..error_codes import refuse
 from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
 from ..model_catalogue import Model
-from ..standins import schema_fill, text_standin
-from ..standins.text_standin import Prompt, split_tokens
-from . import chat_schemas, prompts
+from ..standins import MARK, schema_fill, split_tokens
+from . import Family, ModelRequest, ModelResult, chat_schemas, end_stream, event, native_token, openai_usage, prompts
 from .chat_schemas import CHAT
-from .family import Family, ModelRequest, ModelResult, end_stream, event, native_token, openai_usage
 
 #: Answers with the id and type of Chat Completions, and with arguments as an object.
 SCOUT = "@cf/meta/llama-4-scout-17b-16e-instruct"
@@ -95,7 +95,7 @@ def _answer(request: ModelRequest) -> ModelResult:
     if request.route == "run" and request.model.family == "responses+chat" and request.body.get("stream"):
         return ModelResult({})  # seen on the service: plain JSON with an empty result; these stream at /v1 only
     generated = prompts.generate(request, prompt)
-    copies = int(request.body.get("n") or 1) if _speaks_chat(request) else 1
+    copies = int(request.body.get("n") or 1) if _takes_copies(request) else 1
     cached = min(request.cached, prompt.tokens)
     units = {"input_tokens": prompt.tokens - cached, "output_tokens": generated.tokens * copies}
     if cached:
@@ -104,11 +104,16 @@ def _answer(request: ModelRequest) -> ModelResult:
     if request.body.get("stream") and "input" not in request.body:
         stream = _chat_stream if _speaks_chat(request) else _native_stream
         return ModelResult(None, units, stream(request, generated, usage), request.spoils_text)
-    return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=request.spoils_text)
+    return ModelResult(_result(request, generated, usage, copies), units, damaged=request.spoils_text)
 
 
 def _speaks_chat(request: ModelRequest) -> bool:
     return request.route == "chat" or request.model.family != "legacy" or request.model.id == MIXED
+
+
+def _takes_copies(request: ModelRequest) -> bool:
+    """Return whether ``n`` is a field of the request: in Chat Completions, on either address."""
+    return "input" not in request.body and (request.route == "chat" or request.model.family != "legacy")
 
 
 def _usage(request: ModelRequest, units: Mapping[str, int], generated: prompts.Generated) -> dict[str, Any]:
@@ -213,9 +218,7 @@ def _reasoning(model: Model) -> str:
     return "reasoning" if model.id in _NAMED_REASONING else "reasoning_content"
 
 
-def _result(
-    request: ModelRequest, prompt: Prompt, generated: prompts.Generated, usage: dict[str, Any], copies: int
-) -> dict[str, Any]:
+def _result(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any], copies: int) -> dict[str, Any]:
     if not _speaks_chat(request):
         calls = {"tool_calls": [_native_call(request, generated.tool_call)]} if generated.tool_call else {}
         content = (generated.content or "") if generated.tool_call else generated.content
@@ -232,11 +235,34 @@ def _result(
         message["tool_calls"] = [_chat_call(generated.tool_call)]
     choices = []
     for place in range(copies):
-        content = text_standin.sample(generated.content, place) if generated.value is None else generated.content
-        logprobs = text_standin.logprobs(content, request.body)
+        content = _sample(generated.content, place) if generated.value is None else generated.content
+        logprobs = _logprobs(content, request.body)
         shown = {**message, "content": content}
         choices.append({"index": place, "message": shown, "finish_reason": generated.finish, "logprobs": logprobs})
     return {**_base(request), "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def _sample(text: str | None, place: int) -> str | None:
+    """Return one of several samples: the first is the answer itself, the others are numbered."""
+    return f"{text} (sample {place + 1})" if text is not None and place else text
+
+
+def _logprobs(text: str | None, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return made-up log probabilities of every token where ``logprobs`` asks for them, with marked alternatives."""
+    if not body.get("logprobs"):
+        return None
+    most = int(body.get("top_logprobs") or 0)
+    tokens = []
+    for place, piece in enumerate(split_tokens(text or "")):
+        share = 0.5 + (zlib.crc32(f"{place} {piece}".encode()) % 1000) / 2002
+        others = [(f"{MARK} {number}", (1 - share) / (number + 1)) for number in range(1, most)]
+        likely = [_chance(token, chance) for token, chance in [(piece, share), *others][:most]]
+        tokens.append({**_chance(piece, share), "top_logprobs": likely})
+    return {"content": tokens, "refusal": None}
+
+
+def _chance(token: str, chance: float) -> dict[str, Any]:
+    return {"token": token, "logprob": round(math.log(chance), 6), "bytes": list(token.encode())}
 
 
 def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> dict[str, Any]:

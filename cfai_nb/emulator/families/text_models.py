@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .. import standins
 from ..error_codes import refuse
-from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one, one_of, require
+from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, complaints, each, obj, one, one_of, require
 from ..model_catalogue import Model
-from ..standins import lexical
-from . import prompts
+from . import Family, ModelRequest, ModelResult, openai_usage, prompts
 from .chat_schemas import SAMPLING
-from .family import Family, ModelRequest, ModelResult, openai_usage
 
 #: The instruction that qwen3 puts before queries by default.
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
@@ -60,7 +59,7 @@ def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     body = request.body
     if request.route == "embeddings":
         return "text", _texts(body["input"])
-    if "contexts" in body:
+    if "contexts" in body and request.model.family == "bge-m3" and not ("text" in body and complaints(body, _CONTEXTS)):
         return "contexts", _contexts(request)
     for name in ("text", "documents", "queries"):
         if name in body:
@@ -68,10 +67,14 @@ def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     return "", []
 
 
+def _query(request: ModelRequest) -> list[str]:
+    """Return the query beside contexts, or nothing."""
+    return [request.body["query"]] if _named_texts(request)[0] == "contexts" and "query" in request.body else []
+
+
 def _embedded(request: ModelRequest) -> list[str]:
     """Return every text that is charged."""
-    found = _named_texts(request)[1]
-    return [request.body["query"], *found] if "query" in request.body else found
+    return [*_query(request), *_named_texts(request)[1]]
 
 
 def _embeddings_check(request: ModelRequest, schema: Schema) -> None:
@@ -89,7 +92,7 @@ def _embeddings_check(request: ModelRequest, schema: Schema) -> None:
         raise refuse(5006, why=f"Array length of '/{name}' must be <= {request.model.batch}")
     context = request.model.context
     if request.model.family == "bge-m3" and context and not request.body.get("truncate_inputs"):
-        longest = max(map(lexical.count_tokens, found), default=0)
+        longest = max(map(standins.count_tokens, found), default=0)
         if longest > context:
             raise refuse(5021, wanted=longest, context=context)
 
@@ -99,13 +102,13 @@ def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "")
     model = request.model
     dims = model.dims or 768
     if model.context:
-        found = [text if len(text) < model.context else lexical.truncate(text, model.context) for text in found]
-    embed = request.local.embed if request.local else lexical.embed
+        found = [text if len(text) < model.context else standins.truncate(text, model.context) for text in found]
+    embed = request.local.embed if request.local else standins.embed
     matrix = embed(found or ["-"], dims)[: len(found)]
     if instruction:
         matrix = matrix + _INSTRUCTED * embed([instruction], dims)
         matrix /= (matrix**2).sum(axis=1, keepdims=True) ** 0.5
-    order, signs = lexical.model_space(f"{model.id} {request.body.get('pooling', 'mean')}", dims)
+    order, signs = standins.model_space(f"{model.id} {request.body.get('pooling', 'mean')}", dims)
     return (matrix[:, order] * signs).round(7) + 0.0
 
 
@@ -115,9 +118,11 @@ def _embed(request: ModelRequest) -> ModelResult:
     instruction = str(request.body.get("instruction", INSTRUCTION)) if name == "queries" else ""
     matrix = _vectors(request, found, instruction)
     charged = _embedded(request)
-    usage = {"input_tokens": sum(min(lexical.count_tokens(text), request.model.context or 1 << 30) for text in charged)}
-    if "query" in request.body:
-        return ModelResult(_ranked(matrix, _vectors(request, [request.body["query"]])[0]), usage)
+    usage = {
+        "input_tokens": sum(min(standins.count_tokens(text), request.model.context or 1 << 30) for text in charged)
+    }
+    if query := _query(request):
+        return ModelResult(_ranked(matrix, _vectors(request, query)[0]), usage)
     short = request.fault == "short" and len(found) > 1
     rows = matrix[:-1].tolist() if short else matrix.tolist()
     if request.route == "embeddings":
@@ -130,10 +135,10 @@ def _embed(request: ModelRequest) -> ModelResult:
     return ModelResult(result, usage, damaged=short)
 
 
-def _ranked(matrix: Any, query: Any, most: int | None = None) -> dict[str, Any]:
+def _ranked(matrix: Any, query: Any, most: float | None = None) -> dict[str, Any]:
     """Return the positions of vectors by their similarity to another."""
     scores = (matrix @ query).clip(0, 1).round(6).tolist()
-    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: most or len(scores)]
+    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: int(most or len(scores))]
     return {"response": [{"id": place, "score": score} for place, score in ranked]}
 
 
@@ -179,16 +184,16 @@ def _sentiment(request: ModelRequest) -> ModelResult:
     if request.local:
         positive = request.local.levels(text, ["negative", "positive"])[1]
     else:
-        positive = round(1 / (1 + math.exp(-4 * lexical.polarity(text))), 6)
+        positive = round(1 / (1 + math.exp(-4 * standins.polarity(text))), 6)
     result = [{"label": "NEGATIVE", "score": round(1 - positive, 6)}, {"label": "POSITIVE", "score": positive}]
-    return ModelResult(result, {"input_tokens": min(512, lexical.count_tokens(text))})
+    return ModelResult(result, {"input_tokens": min(512, standins.count_tokens(text))})
 
 
 def _rerank(request: ModelRequest) -> ModelResult:
     """Return the positions of the contexts in order of score, at most `top_k`; the query is charged with each."""
     contexts, query = _contexts(request), request.body["query"]
-    usage = {"input_tokens": sum(lexical.count_tokens(query) + lexical.count_tokens(text) for text in contexts)}
-    matrix = request.local.embed([query, *contexts]) if request.local else lexical.embed([query, *contexts], 1024)
+    usage = {"input_tokens": sum(standins.count_tokens(query) + standins.count_tokens(text) for text in contexts)}
+    matrix = request.local.embed([query, *contexts]) if request.local else standins.embed([query, *contexts], 1024)
     return ModelResult(_ranked(matrix[1:], matrix[0], request.body.get("top_k")), usage)
 
 
@@ -197,11 +202,11 @@ def _guard(request: ModelRequest) -> ModelResult:
     prompt = prompts.read_prompt(request)
     last = prompt.messages[-1][1] if prompt.messages else ""
     if request.local:
-        found = [name for name, hazards in lexical.HAZARDS.items() if request.local.hazard(last, hazards) >= 0.5]
+        found = [name for name, hazards in standins.HAZARDS.items() if request.local.hazard(last, hazards) >= 0.5]
     else:
-        found = [n for n, hazards in lexical.HAZARDS.items() if lexical.stems(last) & lexical.stems(hazards)]
+        found = [n for n, hazards in standins.HAZARDS.items() if standins.stems(last) & standins.stems(hazards)]
     text = f"unsafe\n{','.join(found)}" if found else "safe"
-    units = {"input_tokens": prompt.tokens, "output_tokens": lexical.count_tokens(text)}
+    units = {"input_tokens": prompt.tokens, "output_tokens": standins.count_tokens(text)}
     usage = openai_usage(units)
     if request.fault == "empty":
         return ModelResult({"response": "", "usage": usage}, units, damaged=True)
@@ -219,7 +224,7 @@ def _translate(request: ModelRequest) -> ModelResult:
     given = _texts_of(request)
     language = request.body.get("target_lang", request.body.get("target_language"))
     marked = [f"[emulator: {language}] {text}" for text in given]
-    spent, made = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
+    spent, made = (sum(map(standins.count_tokens, texts)) for texts in (given, marked))
     one = request.model.family == "m2m100"
     result = {"translated_text": marked[0]} if one else {"translations": marked}
     return ModelResult(result, {"input_tokens": spent, "output_tokens": made})

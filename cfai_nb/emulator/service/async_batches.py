@@ -1,6 +1,6 @@
 """Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
 
-``routing`` replaces the model's family by the one that :meth:`AsyncBatches.family` returns. A batch is processed once
+``service`` replaces the model's family by the one that :meth:`AsyncBatches.family` returns. A batch is processed once
 it is due, request by request, each with the check and answer of the model's family.
 """
 
@@ -12,10 +12,10 @@ from threading import Lock
 from typing import Any
 
 from ..error_codes import ServiceError, refuse
-from ..families.family import Family, ModelRequest, ModelResult, base64_text, openai_usage
+from ..families import Family, ModelRequest, ModelResult, base64_text, openai_usage
 from ..json_schema import Schema
+from .http import Ids
 from .limits import Clock
-from .responses import Ids
 
 _LARGEST = 10_000_000
 

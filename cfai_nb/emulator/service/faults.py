@@ -1,6 +1,6 @@
 """Injected faults: faults of single calls, and quirks that change every call.
 
-``app`` draws a fault for every admitted call; ``responses`` and the families apply it.
+``app`` draws a fault for every admitted call; ``http`` and the families apply it.
 
 Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``422`` (5006 with a JSON document as
 the text), ``html`` (a 502 page), ``1015`` (a 429 that is not JSON), ``reset`` (connection dropped), and any code of the
@@ -28,10 +28,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
+from .. import standins
 from ..error_codes import CODES, ServiceError, refuse
-from ..families.family import ModelRequest, ModelResult, map_event, native_token, without_space
-from ..standins import lexical
-from ..standins.lexical import HAZARDS
+from ..families import ModelRequest, ModelResult, map_event, native_token, without_space
 
 BEFORE = frozenset({"422", "500", "502", "503", "529", "408", "html", "1015", "reset"})
 AFTER = frozenset({"reset-after", "cut", "garbage", "short", "empty", "length", "truncated-stream"})
@@ -117,8 +116,8 @@ def safety_error(request: ModelRequest, texts: Collection[str]) -> ServiceError 
     """Return the safety filter's error for a generation that mentions hazards, under the quirk "3030"."""
     if "3030" not in request.quirks or request.model.task not in _GENERATED:
         return None
-    stems = lexical.stems(" ".join(texts))
-    return refuse(3030) if any(stems & lexical.stems(hazards) for hazards in HAZARDS.values()) else None
+    stems = standins.stems(" ".join(texts))
+    return refuse(3030) if any(stems & standins.stems(hazards) for hazards in standins.HAZARDS.values()) else None
 
 
 def apply_quirks(result: ModelResult, request: ModelRequest) -> ModelResult:

@@ -1,8 +1,9 @@
-"""The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
+"""The models over the wire: the family that answers for a model, the lists and schemas, and the LoRA adapters.
 
-``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`. ``routing`` checks whether an adapter that a call names
-has its files. The effect of an adapter is not emulated. An adapter that was not created here passes, since the service
-has public ones with names that are not listed here.
+A new family is a file in ``families`` and a line in :data:`FAMILIES`. ``service`` finds a call's model with
+:func:`served`, and checks whether an adapter that the call names has its files; ``app`` serves :data:`ROUTES` and
+:meth:`LoraAdapters.routes`. The effect of an adapter is not emulated. An adapter that was not created here passes,
+since the service has public ones with names that are not listed here.
 """
 
 from __future__ import annotations
@@ -18,12 +19,42 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import refuse
-from ..families import served
-from ..families.document_conversion import formats
+from ..families import (
+    Family,
+    anthropic_messages,
+    audio_models,
+    decision_models,
+    document_conversion,
+    image_models,
+    text_generation,
+    text_models,
+)
 from ..json_schema import BOOLEAN, STRING, obj, one, require
 from ..model_catalogue import Model, checked_on, find, models
-from .request_body import File, Routes, account_of, parse, parts
-from .responses import Ids, Page, now
+from .http import File, Ids, Page, Routes, account_of, now, parse, parts
+
+#: Name of a family in the catalogue -> the family.
+FAMILIES: Mapping[str, Family] = {
+    **text_generation.FAMILIES,
+    **anthropic_messages.FAMILIES,
+    **text_models.FAMILIES,
+    **decision_models.FAMILIES,
+    **image_models.FAMILIES,
+    **audio_models.FAMILIES,
+    **document_conversion.FAMILIES,
+}
+
+
+def served(name: str) -> tuple[Model, Family]:
+    """Return the current model of a name and its family; 5007 for any other name, and for a model without a family."""
+    model = find(name)
+    if model is None:
+        raise refuse(5007, name=name)
+    if (family := FAMILIES.get(model.family)) is None:
+        why = "speaks over a WebSocket only, which" if model.family == "websocket" else f"({model.task})"
+        raise refuse(5007, text=f"emulator: {model.id} {why} is not emulated")
+    return model, family
+
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
 _PROPERTIES = {
@@ -128,7 +159,7 @@ async def _schema(request: Request) -> dict[str, Any]:
 
 async def _formats(request: Request) -> list[dict[str, str]]:
     """Return the document formats that ``/tomarkdown`` converts."""
-    return formats()
+    return document_conversion.formats()
 
 
 ROUTES: Routes = {

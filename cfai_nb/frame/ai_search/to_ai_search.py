@@ -17,11 +17,10 @@ from ...tasks.dialects.ai_search import OWN, SUFFIX, instance_path
 from .. import rows
 from ..call import warn
 from ..steps import Steps
+from ..upload import Rules, Uploading, Written, beats, ids_of, listed, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import refuse_needless
-from ..vectorize.metadata import Rules, about, ids_of, kinds_of, records_of
-from ..vectorize.resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
-from ..vectorize.stored import service
-from .instance import NEEDLESS, NOT_FOUND, Instance, fields_of
+from ..vectorize import service
+from . import NEEDLESS, NOT_FOUND, Instance, fields_of
 
 RULES = Rules(
     store="AI Search", most=128 - len(SUFFIX), unit="characters", never=r'[\x00-\x1f\x7f"\\]|^/', properties=5,
@@ -104,22 +103,23 @@ def to_ai_search(
     merged = here.options({name: value for name, value in options.items() if name != "model"})
     if merged.cache == "only":
         raise ValueError('cache="only" sends nothing, and to_ai_search does nothing else.')
-    made = _documents(data, on, id, listed(metadata), listed(filterable))
+    made = _documents(data, on, id, metadata, listed(filterable))
     writing = Documents(
         instance, namespace, made, create=create, wait=until, reads=merged.cache is True,
         keeps=merged.cache is not False,
     )  # fmt: skip
-    conclude = yield from carried_out("to_ai_search", writing, here.engine(cache=merged.cache), merged)
+    engine, missing = here.engine(cache=merged.cache), len(data) - len(made.ids)
+    done = yield from uploaded("to_ai_search", writing, engine, merged, missing)
 
     def result() -> Written:
-        conclude()
-        if writing.failed:
-            name, why = next(iter(writing.failed.items()))
+        written = done()
+        if written.failed:
+            name, why = next(iter(written.failed.items()))
             warn(
-                f"AI Search could not index {len(writing.failed):,} documents, such as {name!r}: {why}. They are in "
+                f"AI Search could not index {len(written.failed):,} documents, such as {name!r}: {why}. They are in "
                 "failed; the same call sends them again."
             )
-        return writing.written(len(data) - len(made.ids), here.origin)
+        return written
 
     return result
 
@@ -134,7 +134,7 @@ class _Made:
     fields: Mapping[str, str]
 
 
-def _documents(data: rows.Frame, on: Any, id: Any, metadata: Sequence[Any], filterable: Sequence[Any]) -> _Made:
+def _documents(data: rows.Frame, on: Any, id: Any, metadata: Any, filterable: Sequence[Any]) -> _Made:
     """Read and check the documents of a frame."""
     read = rows.rows_of(data, on, template=False)
     for at, why in read.bad.items():
@@ -149,12 +149,11 @@ def _documents(data: rows.Frame, on: Any, id: Any, metadata: Sequence[Any], filt
                 f"row {data.index[at]!r}: its text has {size:,} bytes, and AI Search takes {DOCUMENT:,} a document: "
                 "split it into several rows."
             )
-    records = records_of(data, list(dict.fromkeys([*metadata, *filterable])), kept, RULES)
+    described, kinds = metadata_of(data, metadata, filterable, kept, RULES)
     by = {RULES.key(column): column for column in filterable}
-    kinds = kinds_of(records, list(by), RULES)
     frame = rows.as_frame(data)
     fields = {key: "datetime" if _dates(rows.column(frame, by[key])) else _KINDS[kind] for key, kind in kinds.items()}
-    return _Made(ids_of(data, id, kept, RULES), texts, about(records, data, kept, RULES), fields)
+    return _Made(ids_of(data, id, kept, RULES), texts, described, fields)
 
 
 def _dates(column: pd.Series[Any]) -> bool:
@@ -217,18 +216,7 @@ class Documents(Uploading):
                 raise
             entry = await there.create(wanted)
         has = fields_of(entry)
-        for name, kind in wanted.items():
-            if has.get(name, kind) != kind:
-                raise ValueError(
-                    f"filterable: {name!r} holds {kind} and the instance {self.name!r} filters it as {has[name]}: "
-                    "rename the column, or convert it."
-                )
-        if wanted.keys() - has.keys():
-            if len(has.keys() | wanted.keys()) > RULES.properties:
-                raise ValueError(
-                    f"filterable: an instance can be filtered by {RULES.properties} properties; {self.name!r} has "
-                    f"{', '.join(has)} already."
-                )
+        if self.new_properties(wanted, has, RULES):
             await there.set_fields({**has, **wanted})
         return entry
 

@@ -2,7 +2,7 @@
 
 The verb makes an ``Upload`` of the frame: ids, vectors and metadata, checked.  An ``Uploader`` sends what the index
 does not have yet, as NDJSON; a call that was interrupted continues where it stopped.  Vectors are turned into text a
-few at a time, so that memory holds no more than the next request needs.  ``resume`` has what every upload has.
+few at a time, so that memory holds no more than the next request needs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from ...vectors.matrix import checked
 from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..steps import Steps
+from ..upload import VECTORIZE, Uploading, Written, beats, ids_of, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
-from .index import MAX_VECTORS, NOT_FOUND, Index, decimals, space_of
-from .metadata import PROPERTIES, about, ids_of, kinds_of, records_of
-from .resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
-from .stored import check, service
+from . import MAX_VECTORS, NOT_FOUND, Index, check, decimals, service, space_of
 
 #: Vectors and bytes a call takes, and dimensions of an index.
 CALL_VECTORS, CALL_BYTES, DIMENSIONS = 5_000, 100_000_000, 1_536
@@ -121,22 +119,16 @@ def to_vectorize(
     if len(kept) > MAX_VECTORS:
         most = f"an index holds at most {MAX_VECTORS:,}"
         raise ValueError(f"{len(kept):,} vectors: {most}. Write parts of the rows to several indexes.")
-    by = listed(filterable)
-    records = records_of(data, list(dict.fromkeys([*listed(metadata), *by])), kept)
+    described, properties = metadata_of(data, metadata, filterable, kept)
     upload = Upload(
-        ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
+        ids=ids_of(data, id, kept), vectors=gathered, metadata=described,
         namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
-        properties=kinds_of(records, [str(key) for key in by]), space=_space(gathered, here),
+        properties=properties, space=_space(gathered, here),
         wait=until,
     )  # fmt: skip
     writing = Uploader(index, upload, reads=merged.cache is True, keeps=merged.cache is not False)
-    conclude = yield from carried_out("to_vectorize", writing, here.engine(cache=merged.cache), merged)
-
-    def result() -> Written:
-        conclude()
-        return writing.written(len(data) - len(kept), here.origin)
-
-    return result
+    engine, missing = here.engine(cache=merged.cache), len(data) - len(kept)
+    return (yield from uploaded("to_vectorize", writing, engine, merged, missing))
 
 
 def _space(vectors: VectorColumn, here: Session) -> Space | None:
@@ -300,19 +292,7 @@ class Uploader(Uploading):
     async def _filterable(self, job: RequestJob[None], index: Index) -> list[str]:
         """Return the properties the index can be filtered by, once all wanted ones are among them."""
         wanted, there = self.upload.properties, await index.properties()
-        for name, kind in wanted.items():
-            if there.get(name, kind) != kind:
-                raise ValueError(
-                    f"filterable: {name!r} holds {kind} and the index {self.name!r} filters it as {there[name]}: "
-                    "rename the column, or convert it."
-                )
-        new = {name: kind for name, kind in wanted.items() if name not in there}
-        if len(there) + len(new) > PROPERTIES:
-            raise ValueError(
-                f"filterable: an index can be filtered by {PROPERTIES} properties; {self.name!r} has "
-                f"{', '.join(there)} already."
-            )
-        for name, kind in new.items():
+        for name, kind in self.new_properties(wanted, there, VECTORIZE).items():
             await index.index_property(name, kind)
         # A metadata index never finds vectors that were written before it existed.
         async for _ in beats(job, 60.0):

@@ -1,29 +1,158 @@
-"""Responses: how a result or an error is sent, complete or damaged by a fault.
+"""HTTP: what the addresses of the service need to read a request, and to write its answer or its error.
 
-``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
-results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
+Every product registers a table of :data:`Routes` and reads with :func:`parse`, :func:`parts` and the like; the value
+that its handler returns, and every error, is written by :class:`Envelopes`. For a call of a model ``app`` builds a
+:class:`Reply`, complete or damaged by a fault, and sends it with :func:`deliver`; the gateway keeps replies in its
+cache. Ids and times are made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
-from ..families.family import ModelResult
+from ..families import ModelResult
 from .faults import quirky_envelope
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+SendError = Callable[[ServiceError], Response]
+#: A function that returns the result of a request: a value, a ``Page`` or a whole response.
+Handler = Callable[[Request], Awaitable[Any]]
+#: Path below the account -> method -> handler.
+Routes = Mapping[str, Mapping[str, Handler]]
+
+#: Every address takes all of these, to refuse the wrong ones in the service's words.
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+#: The addresses after ``/ai`` where a model is called -> the route by which a family knows them.
+INFERENCE_ROUTES = {
+    **dict.fromkeys(("/run/{model:path}", "/run", "/tomarkdown"), "run"),
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
+
+#: The most digits of a number in a query.
+_DIGITS = 18
 _JSON = "application/json"
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+class Settling(Protocol):
+    """An index or an instance. A write becomes visible some time later; :meth:`settle` shows those that are due."""
+
+    def settle(self) -> None: ...
+
+
+S = TypeVar("S", bound=Settling)
+
+
+def handler_for(
+    find: Callable[[Request], S],
+    lock: Lock,
+    do: Callable[[S, Request, Any], Any],
+    read: Callable[[Request], Awaitable[Any]] | None = None,
+) -> Handler:
+    """Return a handler that reads a request, finds what it is about, settles that, and calls `do` with both."""
+
+    async def handler(request: Request) -> Any:
+        given = await read(request) if read else None
+        with lock:
+            found = find(request)
+            found.settle()
+            return do(found, request, given)
+
+    return handler
+
+
+def parse(raw: bytes | str) -> Any:
+    """Return the JSON value of a body."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise refuse(5006, why=f"invalid JSON: {error}") from None
+
+
+def _bad_input(why: object) -> ServiceError:
+    return refuse(5006, why=why)
+
+
+def json_object(raw: bytes | str, refusal: Callable[[object], ServiceError] = _bad_input) -> dict[str, Any]:
+    """Return a JSON object, or raise the error that `refusal` makes of what is wrong."""
+    try:
+        given = from_json(raw, allow_inf_nan=False)
+        if not isinstance(given, dict):
+            raise ValueError("expected an object")
+    except ValueError as error:
+        raise refusal(error) from None
+    return given
+
+
+def whole_numbers(
+    request: Request, refusal: Callable[[object], ServiceError] = _bad_input, **usual: int
+) -> Iterator[int]:
+    """Yield whole numbers of the query by name, each with its default."""
+    for name, number in usual.items():
+        given = request.query_params.get(name) or str(number)
+        if not given.isdecimal() or len(given) > _DIGITS:
+            raise refusal(f"{name} must be a whole number")
+        yield int(given)
+
+
+def account_of(request: Request) -> str:
+    """Return the account in an address; upper and lower case are the same one."""
+    return str(request.path_params["account"]).casefold()
+
+
+def model_name(body: Any) -> str:
+    """Return the model that a JSON body names."""
+    name = body.get("model") if isinstance(body, dict) else None
+    if not isinstance(name, str):
+        raise refuse(5006, why="required properties at '/' are 'model'")
+    return name
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a multipart form."""
+
+    name: str
+    media: str
+    data: bytes
+
+
+async def parts(request: Request) -> list[tuple[str, str | File]]:
+    """Return the fields and files of a multipart body, in order, under their names."""
+    try:
+        async with request.form() as form:
+            return [
+                (name, File(part.filename or "", part.content_type or "", await part.read()))
+                if isinstance(part, UploadFile)
+                else (name, part)
+                for name, part in form.multi_items()
+            ]
+    except (MultiPartException, HTTPException) as error:
+        raise refuse(5006, why=f"invalid multipart body: {error}") from None
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
 
 _PAGE = b"""<!DOCTYPE html>
 <html><head><title>502: Bad gateway</title></head>
@@ -31,7 +160,7 @@ _PAGE = b"""<!DOCTYPE html>
 """
 
 
-#: The key under which ``server`` puts the transport into the ASGI scope, so that a fault can drop the connection.
+#: The key under which a port puts the transport into the ASGI scope, so that a fault can drop the connection.
 TRANSPORT = "cfai_nb.transport"
 
 

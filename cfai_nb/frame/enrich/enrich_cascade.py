@@ -27,10 +27,22 @@ from ...quality.certificate import accuracy_steps
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
-from ..cascades.cascade import EMBEDDINGS, Cascade, cheap_of
-from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, costs_of, parts_of, sureness, whole
-from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population, hopeless, known_answers, known_cell, known_inputs
+from ..cascades import EMBEDDINGS, Cascade, Certificate, dollars, parts_of, sureness
+from ..cascades.cascade_call import cheap_of
+from ..cascades.cascade_rows import (
+    Answers,
+    Distinct,
+    Lessons,
+    PartCall,
+    Population,
+    Rows,
+    costs_of,
+    hopeless,
+    known_answers,
+    known_cell,
+    known_inputs,
+    whole,
+)
 from ..gold import Gold, by_content, replaced
 from ..report import Report
 
@@ -134,15 +146,16 @@ class FilesCascade:
 
     def _idle(self) -> str:
         """Why it does not pay, as far as that can be seen now."""
-        drawn, cheap, alone = self.drawn, self.first_price.neurons, self.prices[self.strong.id].neurons
-        share = (len(drawn.taught) + len(drawn.checked)) / max(1, len(self.keys))
         if not len(self.keys):
             return "there are no rows"
-        if not len(drawn.open) or drawn.too_few:
-            return drawn.too_few if len(drawn.open) else ""
-        if alone and cheap is not None and cheap * len(drawn.open) / len(self.keys) + share * alone >= alone:
-            return f"it costs at least as much as {self.strong.name} alone"
-        return ""
+        drawn, alone = self.drawn, self.prices[self.strong.id]
+        least = self.first_price * (len(drawn.open) / len(self.keys)) + alone * self._share
+        return drawn.idle(self.strong.name, least, alone)
+
+    @property
+    def _share(self) -> float:
+        """The share of the distinct rows that the strong model is asked in any case."""
+        return (len(self.drawn.taught) + len(self.drawn.checked)) / len(self.keys)
 
     @property
     def first_price(self) -> Cost:
@@ -162,14 +175,9 @@ class FilesCascade:
         """What a plan says besides the most it can cost."""
         if self.reason:
             return f"the cascade does not pay ({self.reason}), so {self.strong.name} is asked alone"
-        cheap, alone = self.first_price, self.prices[self.strong.id]
-        least = (len(self.drawn.taught) + len(self.drawn.checked)) / len(self.keys)
-        shares = least, least + (1 - least) * (1 - self.drawn.expected())
-        each = [Cost(None if alone.neurons is None else share * alone.neurons) for share in shares]
-        return (
-            f"{dollars(cheap + each[0])} at least, {dollars(cheap + each[1])} expected if nine of ten cheap answers "
-            "are right"
-        )
+        shares = self._share, self._share + (1 - self._share) * (1 - self.drawn.expected())
+        least, expected = (dollars(self.first_price + self.prices[self.strong.id] * share) for share in shares)
+        return f"{least} at least, {expected} expected if nine of ten cheap answers are right"
 
     # -- the certificate ---------------------------------------------------------------------------------------------
 
@@ -277,10 +285,8 @@ class FilesCascade:
             some = np.setdiff1d(some, some[there[sure]])
         if self.cheap is not None and len(some):
             part = self._call(self.cheap_task, self.cheap, frame.iloc[at[some]], report)
-            part.look()
-            yield part
+            yield from part.guessed(some, answers)
             calls.append(part)
-            answers.guess(some, part.cells(), self.cheap.name, part.stored)
             report.settle()
         return calls
 
@@ -291,9 +297,7 @@ class FilesCascade:
         if not len(some):
             return []
         call = self._call(self.task, self.strong, frame.iloc[at[some]], report)
-        call.look()
-        yield call
-        answers.take(some, call)
+        yield from call.asked(some, answers)
         report.settle()
         return [call]
 
@@ -305,9 +309,8 @@ class FilesCascade:
         rows, asked = int(weights.sum()), int(weights[sent_to].sum())
         alone = self.prices[self.strong.id]
         if sample and strong.neurons is not None and not self.reason:
-            alone = Cost(strong.neurons * len(self.keys) / sample)
-        sent = None if alone.neurons is None else alone.neurons * float(sent_to.mean() if len(self.keys) else 0)
-        cost = (cheap + Cost(sent)).neurons
+            alone = strong * (len(self.keys) / sample)
+        cost = (cheap + alone * float(sent_to.mean() if len(self.keys) else 0)).neurons
         self.certificate = self.read([rows, asked, kept, "" if kept else self.reason, cost, alone.neurons], 0)
 
     @property

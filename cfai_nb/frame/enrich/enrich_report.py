@@ -22,7 +22,7 @@ from ...errors import CfaiError, RowsFailed, Stopped, StoreError
 from ...html.markup import counted
 from ...models import Cost
 from ...models.ledger import money
-from ..cascades.cascade_plan import Certificate
+from ..cascades import Certificate
 from ..progress import silent
 from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
 
@@ -135,7 +135,7 @@ class EnrichReport(ReportOfCalls):
         fresh = done - self.kept
         ahead = (rows - done) / fresh if fresh > 0 and self.rows is not None else None
         spent = total.spent if total is not None else Cost(0.0)
-        projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
+        projected = Cost(None) if ahead is None else spent * (1 + ahead)
         fields: dict[str, Any] = {
             "verb": "enrich", "model": "", "origin": "", "stored": 0, "failed": 0, "missing": 0, "in_flight": 0,
             "requests": 0, "saved_neurons": 0.0, "unknown_saved": 0, "waiting": None, "stopped": False,
@@ -143,7 +143,7 @@ class EnrichReport(ReportOfCalls):
         if total is not None:
             fields |= {name: getattr(total, name) for name in fields if name != "verb"}
         return Event(**{
-            **fields, "rows": rows, "done": done, "failed": 0, "spent": spent, "projected": Cost(projected, False),
+            **fields, "rows": rows, "done": done, "failed": 0, "spent": spent, "projected": projected,
             "seconds": seconds, "left": None if ahead is None else seconds * ahead, "finished": bool(self._ended),
         })  # fmt: skip
 

@@ -1,8 +1,9 @@
 """``cf.enrich``: verbs over parquet files or a Polars query larger than memory, into a folder of parquet files.
 
-``enrich`` is a definition as ``steps`` describes it: it reads a batch, yields one call a column, writes a part, and
-goes on.  ``plan_of`` prices the same calls and writes nothing.  The batch is the unit of memory, the part that of
-resuming: answers of a part that was not finished come from the store.
+``enrich`` is a definition as ``steps`` describes it: it reads a batch (``batches``), yields one call a column
+(``enrich_columns``; with a cascade ``enrich_cascade``), writes a part (``parts``), and goes on.  ``plan_of`` prices the
+same calls and writes nothing.  The batch is the unit of memory, the part that of resuming: answers of a part that was
+not finished come from the store.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from ..._engine.run_options import NAMES
 from ...errors import ColumnError, InputError, Stopped, refuse_unknown
 from ...tasks import ChatTask, Task
 from .. import rows as frames
+from ..arrow import as_pandas
 from ..call import Call, remember, warn
-from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..cascades import EMBEDDINGS, Cascade
 from ..extract_call import ExtractCall
 from ..gold import columns_in
 from ..progress import Display, listener, working
 from ..steps import Steps
 from ..verb import call_of
-from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
+from .batches import Files, Held, Query, Reader, digest_of, source_of
 from .enrich_cascade import FilesCascade, Frames, certificates, prepare
-from .enrich_columns import Asked, bytes_of_vector, made_of, parts_of
+from .enrich_columns import Asked, bytes_of_vector, calls_of, made_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
 
@@ -137,7 +139,7 @@ class Enrichment:
         # The model that is asked for, not one that takes its place where it is not open to the account.
         asked = self.session.model_for(call.task, strong, options.gateway)
         key = keys_of(call.task, asked, [""], self.session.endpoint.server or self.session.origin, self.session.account)
-        models = [asked.id, *(each.model.id for each in parts_of(call)[1:])]
+        models = [asked.id, *(each.model.id for each in calls_of(call)[1:])]
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
         uses = frozenset([*frames.names_in(on, frame, template=task.template), *columns_in(truth)])
         return Asked(
@@ -412,9 +414,9 @@ def plan_of(
         plan.parts, plan.rows = plan.parts + 1, plan.rows + len(frame)
         for one in job.asked:
             call = one.call(frame)
-            models = " and ".join(each.model.id for each in parts_of(call))
+            models = " and ".join(each.model.id for each in calls_of(call))
             words = f"{call.task.name} with {models if one.cascade is None else one.cascade.label}"
-            for each in parts_of(call):
+            for each in calls_of(call):
                 plan.add(one.name, words, each.plan().estimate)
             if one.cascade is not None:
                 for cheap in one.cascade.cheap_plans(frame):

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
-
 from ...errors import ColumnError, InputError, SetupError
 from ...html.markup import counted
 
@@ -351,19 +349,6 @@ class Held:
         """Yield the table."""
         if self._table.num_rows > start:
             yield self._table.select(list(columns)).slice(start)
-
-
-def as_pandas(table: Any) -> pd.DataFrame:
-    """Return a table as pandas, where whole numbers and booleans stay what they are beside missing cells."""
-    import pyarrow as pa
-
-    kinds = {
-        pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(), pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
-        pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(), pa.bool_(): pd.BooleanDtype(),
-    }  # fmt: skip
-    made: pd.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=kinds.get)
-    return made
 
 
 def digest_of(table: Any) -> str:

@@ -1,17 +1,17 @@
-"""``cf.Cascade``: cheap answers where they may stand, a strong model's elsewhere, with a stated probability.
+"""The calls of a verb with a cascade: cheap answers where they may stand, a strong model's elsewhere.
 
-A verb that is given one in the place of a model yields the calls of a ``CascadeCall``: some rows of the strong model
-to learn from or to check, the cheap answers, and the strong model for the rest.  Which rows are drawn depends on the
-keys of the questions alone, so that sorted or repeated rows change nothing, and the same call again asks the same rows
-and finds them in the store.
+A verb that is given a ``Cascade`` in the place of a model yields the calls of a ``CascadeCall``: some rows of the
+strong model to learn from or to check, the cheap answers, and the strong model for the rest.  Which rows are drawn
+depends on the keys of the questions alone, so that sorted or repeated rows change nothing, and the same call again asks
+the same rows and finds them in the store.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,88 +22,55 @@ from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
+from .. import progress
 from .. import rows as frames
-from ..call import Call, Whole, remember
+from ..call import Call, Whole, remember, warn
+from ..progress import Display
 from ..report import Report
 from ..vector_input import only_vectors
-from .cascade_parts import Answers, Finish, Lessons, PartCall, Rows, Warn, costs_of, parts_of, sureness, whole
-from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
-from .cascade_rows import CascadeRows, hopeless, known_answers
+from . import EMBEDDINGS, PRICED, Cascade, CascadePlan, Certificate, Outline, parts_of, share, sureness
+from .cascade_rows import Answers, CascadeRows, Lessons, PartCall, Rows, costs_of, hopeless, known_answers, whole
 
 if TYPE_CHECKING:
     from ...quality.certificate import Certificate as Found
     from ...quality.certificate import Steps as Promise
     from ..steps import Step
 
-EMBEDDINGS = "embeddings"
+
+class Warn:
+    """A step that says something before the next one; ``say`` takes it, as that of a ``Call`` does."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.say: Callable[[str], object] = warn
+
+    def wait(self, display: Display | None = None) -> None:
+        """Say it."""
+        self.say(self._text)
+
+    async def wait_async(self, display: Display | None = None) -> None:
+        """Say it."""
+        self.wait(display)
 
 
-@dataclass(frozen=True)
-class Cascade:
-    """A cheap model and a strong one, in the place of a model: ``model=cf.Cascade("embeddings", "clef-omni")``.
+class Finish:
+    """The last step: shows the report of the whole, and raises or warns as every call does."""
 
-    The strong model answers a random sample; an exact test on it says down to which confidence the cheap answers may
-    stand, so that with probability `confidence` at least `accuracy` of all rows carry the strong model's answer (or the
-    truth, where ``truth=`` has it).  All other rows are asked of the strong model.  Where it does not pay (few rows, a
-    cheap model that is often wrong, many labels) a warning says so and the strong model answers everything.
+    def __init__(self, report: Report, options: RunOptions, whole: Whole | None = None) -> None:
+        self._report, self._options, self._whole = report, options, whole
+        self.say: Callable[[str], object] = warn
 
-    Parameters
-    ----------
-    cheap : str, Model, or list of both kinds
-        A model that gives probabilities; ``"embeddings"``: the vectors of the frame (if it has one column of them) or
-        bought ones, with logistic regression learned from answers of the strong model; or ``["embeddings", model]``,
-        where the model is asked what the embeddings leave unsure.
-    strong : str or Model
-    accuracy : float, default 0.95
-    confidence : float, default 0.95
+    def wait(self, display: Display | None = None) -> None:
+        """Show it."""
+        shown = self._whole
+        with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
+            show(self._report)
+        for text in (shown or self._report).conclude(self._options.on_error):
+            self.say(text)
 
-    Raises
-    ------
-    ValueError
-        A number is not strictly between 0 and 1, or `cheap` is not as described.
-
-    Examples
-    --------
-    >>> cheap = cf.Cascade("clef-flash", "clef-omni", accuracy=0.9)
-    >>> df["topic"] = df.cfai.classify("text", ["billing", "shipping"], model=cheap)
-    >>> cf.last_run().certificate
-    """
-
-    cheap: str | Model | Sequence[str | Model]
-    strong: str | Model
-    accuracy: float = 0.95
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        for name in ("accuracy", "confidence"):
-            share(getattr(self, name), name)
-        given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
-        models = [each for each in given if each != EMBEDDINGS]
-        if not given or len(models) > 1 or len(given) > len(set(map(str, given))):
-            raise ValueError(f'cheap={self.cheap!r}: give a model, "embeddings", or a list of both.')
-        if not all(isinstance(each, (str, Model)) for each in (*given, self.strong)):
-            raise TypeError(f"Cascade({self.cheap!r}, {self.strong!r}): give names from cf.models().")
-        if models and str(models[0]) == str(self.strong):
-            raise ValueError(f"cheap and strong are the same model, {self.strong}.")
-        object.__setattr__(self, "cheap", self.cheap if isinstance(self.cheap, (str, Model)) else tuple(given))
-
-    @property
-    def learns(self) -> bool:
-        """Whether embeddings are asked first."""
-        return self.cheap == EMBEDDINGS or (isinstance(self.cheap, tuple) and EMBEDDINGS in self.cheap)
-
-    @property
-    def model(self) -> str | Model | None:
-        """The cheap model; None where embeddings are alone."""
-        given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
-        return next((each for each in given if each != EMBEDDINGS), None)
-
-
-def share(value: Any, name: str) -> float:
-    """Return a number strictly between 0 and 1, such as a confidence."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise ValueError(f"{name} must be a number between 0 and 1, both excluded, not {value!r}")
-    return float(value)
+    async def wait_async(self, display: Display | None = None) -> None:
+        """Show it."""
+        self.wait(display)
 
 
 def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
@@ -171,15 +138,11 @@ class CascadeCall:
     def reason(self) -> str:
         """Why it does not pay; at first as far as that can be seen before anything is sent."""
         rows = self.rows
-        if not len(rows.open) or rows.too_few:
-            return rows.too_few if len(rows.open) else ""
         alone = rows.price(self.task, self.model, np.arange(len(rows)))
         least = rows.price(self.task, self.model, np.append(rows.taught, rows.checked))
         if self.cheap is not None and not self.cascade.learns:
             least = least + rows.price(self.cheap_task, self.cheap, rows.open)
-        if alone.neurons and least.neurons is not None and least.neurons >= alone.neurons:
-            return f"it costs at least as much as {self.model.name} alone"
-        return ""
+        return rows.idle(self.model.name, least, alone)
 
     def plan(self) -> CascadePlan:
         """Price it as a range."""
@@ -199,12 +162,11 @@ class CascadeCall:
         if self.reason:
             return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
-        part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
         # What embeddings leave to the cheap model may be nothing.
         certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
         return CascadePlan(
             cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
-            sum(certain, sent), sum(each.values(), sent + part), most,
+            sum(certain, sent), sum(each.values(), sent + more * (1 - saved)), most,
         )  # fmt: skip
 
     # -- the calls -----------------------------------------------------------------------------------------------
@@ -263,11 +225,7 @@ class CascadeCall:
             return
         call = self._call(self.task, self.model, some)
         self.calls.append(call)
-        call.look()
-        try:
-            yield call
-        finally:  # what came before Stop, too
-            self.answers.take(some, call)
+        yield from call.asked(some, self.answers)
         self.answers.settled[some] = True
 
     def _guess(self, some: Rows) -> Generator[Step, Any, None]:
@@ -276,9 +234,7 @@ class CascadeCall:
             return
         call = self._call(self.cheap_task, self.cheap, some)
         self.calls.append(call)
-        call.look()
-        yield call
-        self.answers.guess(some, call.cells(), self.cheap.name, call.stored)
+        yield from call.guessed(some, self.answers)
 
     # -- embeddings ----------------------------------------------------------------------------------------------
 
@@ -397,4 +353,4 @@ class CascadeCall:
         cost, count = costs_of(bought), sum(len(call.rows.inputs) for call in bought)
         if not count or cost.neurons is None:
             return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
-        return Cost(cost.neurons * len(self.rows) / count)
+        return cost * (len(self.rows) / count)

@@ -1,1 +1,0 @@
-"""``cf.enrich``: verbs over files larger than memory."""
