@@ -161,7 +161,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     filter = traitlets.Unicode("", help="only rows with this text in a cell are shown")
     column = traitlets.Unicode("", help="the column that the filter searches; empty: all")
     sort = traitlets.Unicode("", help="the column that orders the rows; empty: the order of the frame")
-    descending = traitlets.Bool(False, help="whether that order falls")
+    descending = traitlets.Bool(False, help="whether the order is descending")
 
     def __init__(
         self, data: rows.Frame, searched: Sequence[table.Column], n: int, page: int, filter: str, sound: int

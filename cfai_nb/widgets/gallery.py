@@ -180,8 +180,8 @@ class Gallery(PagedView):
         The first page to show, from 0.
     kind : {"image", "audio"}
     transcript : column, optional
-        The column with what is said, below the player.  Default for sounds without a caption: the first column of
-        texts, or one with "transcript" in its name.
+        The column with the spoken text, shown below the player.  Default for sounds without a caption: the first column
+        of texts, or one with "transcript" in its name.
     filter : str
         Show only rows with this text in a caption, a transcript, a file name or their label.
     sound : int

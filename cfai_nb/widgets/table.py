@@ -319,7 +319,7 @@ def card(
 ) -> str:  # fmt: skip
     """Return one picture or sound as an HTML figure; without captions the row's label stands below it.
 
-    `said` are columns with what is said in it.
+    `said` are columns with its spoken text.
     """
     below = [each.cells.iloc[row] for each in captions]
     words = " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in below if not is_missing(cell))

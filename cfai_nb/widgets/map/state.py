@@ -32,7 +32,7 @@ class MapState(traitlets.HasTraits):
 
     selection = traitlets.Tuple(help="positions of the selected rows in the frame")
     color = traitlets.Any(None, allow_none=True, help="the column that gives the color")
-    view = traitlets.Any(None, allow_none=True, help="what part of the map is in sight, as the chart says it")
+    view = traitlets.Any(None, allow_none=True, help="the part of the map that is in sight, as the chart reports it")
     #: Counts changes of the frame, so that a view knows when to recolor.
     written = traitlets.Int(0)
 

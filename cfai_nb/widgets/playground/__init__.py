@@ -380,7 +380,7 @@ class FullRun:
         p = self._playground
         if not in_a_loop():
             p.result = Carried(p.call(p.draft, p.data))()
-            self._say(f"Done: the result is in {self._where}.")
+            self._say(f"The result is in {self._where}.")
             return
         self._call, self._stop = p.call(p.draft, p.data, progress=True), Stop()
         carried = self._carry_out(self._call)
