@@ -14,10 +14,8 @@ import pytest
 import cfai_nb as cf
 
 HOUSE = Path(cf.__file__).parent
-#: Folders that grow by a file for each verb, plot, widget and family of models, as CONTRIBUTING.md asks for.
-GROWING = ("tasks", "plots", "widgets", "emulator/families")
-#: What is allowed: files outside the folders that grow, and the rest everywhere.  A number here only goes down.
-ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 153, 450, 60, 3
+#: What is allowed.  A number here only goes down, but for the file of a new verb, plot, widget or family of models.
+ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 198, 450, 60, 3
 FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 222
 
 
@@ -43,8 +41,11 @@ def test_the_top_of_the_package_is_seen_at_a_glance() -> None:
 
 def test_files_are_few_and_of_a_readable_size() -> None:
     """A file is one idea; none is longer than what can be read in one go."""
-    files = [path for path in sources() if str(path.parent.relative_to(HOUSE)) not in GROWING]
-    assert len(files) <= FILES, f"{len(files)} files: put the new part into the file that has this idea, or merge two"
+    count = len(sources())
+    assert count <= FILES, (
+        f"{count} files: put the new part into the file that has this idea, or merge two; for a new verb, plot, widget "
+        "or family of models, which have a file each, raise FILES in tests/test_house.py by one"
+    )
     sizes = {str(path.relative_to(HOUSE)): len(path.read_text("utf-8").splitlines()) for path in sources()}
     assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}, "split these"
 

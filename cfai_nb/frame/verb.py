@@ -288,7 +288,9 @@ class RankVerb(TaskVerb):
             failed = call.report.errors if call.report is not None else {}
             scored = len(scores) - int(pd.isna(scores).sum())
             order = [*order[: min(task.top_k, scored)], *(at for at in order[scored:] if int(at) in failed)]
-        return rows.as_frame(data).iloc[order].assign(**{task.column: scores[order]})
+        made = rows.as_frame(data).iloc[order].copy()
+        made[rows.label_in(made, task.column)] = scores[order]
+        return made
 
 
 def run(

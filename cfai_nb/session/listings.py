@@ -110,11 +110,15 @@ def verbs() -> list[str]:
 
 
 def _tasks() -> list[type[Task]]:
-    return [kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)]
+    """Return the tasks that are verbs: those with a name of their own."""
+    kinds = [kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)]
+    return [kind for kind in kinds if kind.name != Task.name]
 
 
 def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     """Return the message that no model matches, with the nearest name and all tasks."""
+    if name is not None and task is None and name.casefold() in verbs():
+        return f"The verb {name!r} has no model to choose: a service of its own answers it."
     filters = {"id": name, "task": task}
     what = " and ".join(f"{given!r} in its {word}" for word, given in filters.items() if given is not None)
     known = list(catalogue().values())

@@ -152,6 +152,8 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
     for options, words in (
         ({"name": "clasify"}, "'clasify' in its id.*Did you mean 'classify'"),
         ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
+        ({"name": "to_markdown"}, "verb 'to_markdown' has no model to choose"),
+        ({"verb": "task"}, "verb='task': there is no such verb"),
         ({"task": "embedings"}, "'embedings' in its task.*Tasks: .*Text Embeddings"),
         ({"name": "llama", "task": "Text Embeddings"}, "'llama' in its id and 'Text Embeddings' in its task"),
     ):

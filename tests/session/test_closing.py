@@ -207,6 +207,16 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
     until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True)))
 
 
+def test_a_store_that_is_closed_under_a_call_that_begins_says_so(tmp_path: Path) -> None:
+    """A call that another thread's close() meets between opening the store and reading it is told to be run again."""
+    with cf.connect("emulator", store=tmp_path / "s.sqlite") as session:
+        store = session.store()
+        assert store is not None
+        session.close()
+        with pytest.raises(cf.StoreError, match=r"session was closed while this call began\. Run the call again"):
+            store.locate([b"k" * 16])
+
+
 @pytest.mark.slow
 def test_a_run_keeps_its_session_open(tmp_path: Path) -> None:
     """A session that nothing but a run refers to is not closed under it."""

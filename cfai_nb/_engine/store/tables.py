@@ -196,6 +196,7 @@ _MEANINGS = (
     ),
     (("locked", "busy"), "another process holds it", "close that process"),
     (("disk i/o",), "it cannot be read or written (disk I/O error)", "check the disk and its free space"),
+    (("closed database",), "its session was closed while this call began", "run the call again, which opens it again"),
 )  # fmt: skip
 _OF_THE_FILE = tuple(word for words, *_ in _MEANINGS[:3] for word in words)
 
