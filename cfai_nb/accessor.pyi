@@ -164,13 +164,13 @@ class Accessor:
         self, on: Any = None, *, language: str | None = None, translate_to_english: bool = False,
         prompt: str | None = None, speakers: bool = False, details: bool = False, **options: Unpack[EmbeddingOptions],
     ) -> Any:
-        """Write down the words of each recording."""
+        """Transcribe each recording."""
     @TaskForm
     def speak(
         self, on: Any = None, *, voice: str | None = None, language: str | None = None, format: str | None = None,
         **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Read each text aloud."""
+        """Convert each text to speech."""
     @TaskForm
     def to_markdown(
         self, on: Any = None, *, css: str | None = None, output: Literal['markdown', 'text'] = "markdown",

@@ -157,7 +157,8 @@ class Plan:
             s = "es were" if self.fetched > 1 else " was"
             lines.append(f"  {self.fetched:,} address{s} fetched to price it; the content is kept for the call")
         if e.overlong:
-            lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
+            inputs = markup.counted(e.overlong, "input")
+            lines.append(f"  {inputs} may be longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)
 
 

@@ -106,7 +106,7 @@ class Task:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Copy lists and dicts: the question and its key do not change when the caller changes them later."""
+        """Copy lists and dicts, and words of an array: the question and its key do not change when the caller's do."""
         for each in dataclasses.fields(self):
             object.__setattr__(self, each.name, _copied(getattr(self, each.name)))
 
@@ -324,8 +324,8 @@ class ChatTask(Task):
     n : int
         Samples; with more than one, each row holds a list.
     reasoning : bool or str, optional
-        Think (True), not (False), or how hard (``"low"``, ``"high"``, the model's own levels); default: not where the
-        model can go without.  Thinking is paid for and counts as written.
+        Use reasoning (True), do not (False), or a level (``"low"``, ``"high"``, the model's own); default: off where
+        the model allows it.  Billed as output.
     lora : str, optional
         A fine-tune by id or name, on models that take one.
     raw : bool
@@ -397,7 +397,16 @@ class ChatTask(Task):
         return chat.streamed(request, model) if plain else None
 
 
+#: Kinds of a dtype whose arrays may hold words: objects, texts, bytes.
+_OF_WORDS = frozenset("OUST")
+
+
 def _copied(value: Any) -> Any:
-    if type(value) is list:
-        return [_copied(each) for each in value]
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    words = getattr(dtype, "kind", "O") in _OF_WORDS
+    if dtype is not None and isinstance(shape, tuple) and (shape == () or (len(shape) == 1 and words)):
+        # A number of numpy, or words in an array, Series, Index or Categorical; other arrays stay as they are.
+        value = value.tolist() if hasattr(value, "tolist") else value.to_list()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
     return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value
