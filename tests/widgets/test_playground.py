@@ -530,11 +530,11 @@ def test_a_weakness_of_a_model_is_shown(df: pd.DataFrame) -> None:
         p.panel.price.click()
         p.panel.apply.click()
         await asyncio.wait_for(p.panel.full_run._watcher, 20)
-        assert "clef-flash is weak with a label" in p.panel.message.value
+        assert "model= chooses." in p.panel.message.value
         p.run()
         (note,) = p.versions[0].notes
-        assert "clef-flash is weak with a label" in note
-        assert "clef-flash is weak with a label" in p.page()
+        assert "model= chooses." in note
+        assert "model= chooses." in p.page()
 
     asyncio.run(scenario())
 
