@@ -51,8 +51,8 @@ class Gateway:
     skip_cache : bool
         Ask the model, whatever is cached.
     cache_key : str, optional
-        How the keys of its cache begin, in place of address and token; the request stays part of each key, so that no
-        row gets another row's answer.
+        Prefix of its cache keys, in place of address and token; the request stays part of each key, so that no row gets
+        another row's answer.
     metadata : mapping of str to str, number or bool, optional
         Up to 5 entries, kept with each log.
     log, log_payload : bool, optional

@@ -233,7 +233,7 @@ class Comparison:
     truth : DataFrame or None
         The right answers, a column an answer.
     table : DataFrame
-        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
+        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share that is correct;
         ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: how many rows that is; ``agreement``: mean share
         of rows answered as by each other model; ``answered``, ``failed``: rows with and without an answer, of which
         only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where

@@ -168,7 +168,7 @@ def mean(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 
 
 @takes_options()
 def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.95) -> Estimate:
-    """Estimate the share of rows that are answered right.
+    """Estimate the share of rows whose answer is correct.
 
     Rows with an answer and gold are judged.  Gold of equal chance gives Wilson's interval.  With recorded probabilities
     each row counts 1 / probability (Hajek 1971) and the interval is Wilson's for as many rows as have the same standard

@@ -76,6 +76,9 @@ class Task:
         ``"text"``, a text in a cell is the address of a file, or its name in the folder of ``files=``.
     column_kind : str
         The kind of the result's column, if it has one column.
+    account_fields : tuple of str
+        Fields that name something of an account (a fine-tune, an instance): if one is set, the account is part of the
+        key.
     media_bytes : int
         Bytes of a usual cell, where it is a picture or sound that the model made; 0 otherwise.
     """
@@ -88,6 +91,7 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     column_kind: ClassVar[ColumnKind] = "object"
+    account_fields: ClassVar[tuple[str, ...]] = ()
     media_bytes: ClassVar[int] = 0
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
@@ -334,7 +338,6 @@ class ChatTask(Task):
 
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    #: Fields that name something of an account (a fine-tune): if one is set, the account is part of the key.
     account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None

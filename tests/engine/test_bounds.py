@@ -268,6 +268,27 @@ def test_an_answer_that_is_too_large_is_charged_as_an_estimate() -> None:
             assert budget.spent == charged.neurons > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [b"201 Created", b"202 Accepted", b"203 Non-Authoritative Information"])
+def test_every_accepting_status_is_an_answer(status: bytes, stream: bool) -> None:
+    """What was made is answered with 201 by many services: it is not a fault after which it is made again."""
+
+    async def act(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"200 OK", status) + b"content-length: 2\r\n\r\n{}")
+
+    assert asked(act, stream=stream) == b"{}"
+
+
+def test_an_accepting_status_without_a_body_is_not_an_answer() -> None:
+    """Only 200 may have an empty body, which fails the row as an empty answer."""
+
+    async def act(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with pytest.raises(ServiceError, match="204"):
+        asked(act)
+
+
 def test_a_redirect_is_not_followed() -> None:
     """The token does not go along: it is an error with the status, not a request to where it leads."""
     came = []

@@ -222,6 +222,8 @@ def test_a_redirect_says_where_to() -> None:
     assert "https://login.example.com/in: check base_url" in str(error)
     assert "secret" not in str(error)
     assert type(service_error(301, {"location": "https://example.com/"}, b"", MODEL)) is cf.AccessError
+    for odd in ("http://[oops", "http://[::1", "//[x]/"):  # of a broken proxy: the error of one row
+        assert "redirects to another address" in str(service_error(302, {"location": odd}, b"", MODEL))
 
 
 @pytest.mark.parametrize("code", FINAL)

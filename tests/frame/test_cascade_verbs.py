@@ -296,10 +296,10 @@ def test_a_plan_is_a_range_and_sends_nothing(clefs: Clefs) -> None:
     ("cascade", "count", "why"),
     [
         (cf.Cascade(FLASH, OMNI), 15, "15 rows are too few to show it"),
-        (cf.Cascade("embeddings", OMNI), 120, "120 rows are too few to learn from 100 of them"),
+        (cf.Cascade("embeddings", OMNI), 120, "100 of the 120 distinct rows would be needed for training"),
         (cf.Cascade(OMNI, FLASH, 0.8, 0.8), 120, "it costs at least as much as clef-flash alone"),
     ],
-    ids=["few rows", "too few to learn", "the cheap one is dearer"],
+    ids=["few rows", "too few to train", "the cheap one is dearer"],
 )
 def test_where_it_does_not_pay_the_strong_model_answers(clefs: Clefs, cascade: Any, count: int, why: str) -> None:
     """It says so before anything is sent, and nothing is asked of anything else."""
@@ -338,6 +338,63 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
     assert not any(f"text {at}" in {text for _, text in clefs.asked} for at in range(1, 60))
     with pytest.raises(ValueError, match="there is no column 'topic'"):
         classified(data, truth="topic")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (200, "of 200 answers are those of clef-omni or the 100 truths given; "),
+        (20, "every answer is one of clef-omni or the 10 truths given: "),
+    ],
+)
+def test_the_certificate_counts_the_truths(clefs: Clefs, count: int, words: str) -> None:
+    """Answers that are truths are not said to be those of the strong model, where few rows are asked of it, too."""
+    data = frame(count)[:count].reset_index(drop=True)
+    data["gold"] = [LABELS[right(text) == LABELS[0]] if at % 2 else None for at, text in enumerate(data["text"])]
+    cascade = cf.Cascade(FLASH, OMNI, 0.8 if count == 200 else 0.95, 0.8)
+    assert data.cfai.classify.plan("text", LABELS, model=cascade, truth="gold").least <= count // 2
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        data.cfai.classify("text", LABELS, model=cascade, truth="gold")
+    certificate = cf.last_run().certificate
+    assert words in certificate.words
+    assert certificate.known == count // 2
+    assert [str(each.message).rpartition(". ")[2] for each in noted] == (
+        [] if count == 200 else ["clef-omni is asked about every row without a truth."]
+    )
+
+
+@pytest.mark.parametrize(
+    "given", [["no", "yes"], ["False", "TRUE"], ["n", "1"], [0, 1], [0.0, 1.0], [np.False_, np.True_], [False, "Yes"]]
+)
+def test_truths_of_a_yes_or_no_are_read_as_such(clefs: Clefs, given: list[Any]) -> None:
+    """Words, numbers and booleans: "no" and "False" are a no."""
+    data = frame(200)[:200].reset_index(drop=True)
+    data["gold"] = pd.Series([given[at % 2] if at < 40 else None for at in range(200)], dtype=object)
+    cascade = cf.Cascade(FLASH, OMNI, 0.8, 0.8)
+    found = data.cfai.check("text", "It is about money.", model=cascade, truth="gold")
+    assert found[:40].tolist() == [False, True] * 20
+    assert (cf.last_run().answered_by[:40] == "truth").all()
+
+
+@pytest.mark.parametrize(
+    ("verb", "truth", "why"),
+    [
+        (("classify", LABELS), "Billing", "row 7 has 'Billing', which is not one of the labels 'billing', 'shipping'"),
+        (("classify", [f"label {at}" for at in range(30)]), "label 30", "'label 9', ..."),
+        (("check", "It is about money."), "nope", "truth of check: row 7 has 'nope', which is neither True nor False"),
+        (("check", "It is about money."), 2, "row 7 has 2, which is neither"),
+        (("check", "It is about money."), [True], r"row 7 has \[True\], which is neither"),
+    ],
+)
+def test_a_truth_that_is_not_an_answer_is_refused(clefs: Clefs, verb: Any, truth: Any, why: str) -> None:
+    """The error names the row, the value and what is allowed; nothing is sent."""
+    data = frame(200)[:200].set_axis(range(200))
+    data["gold"] = pd.Series([truth if at == 7 else None for at in range(200)], dtype=object)
+    name, about = verb
+    with pytest.raises(ValueError, match=why):
+        getattr(data.cfai, name)("text", about, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), truth="gold")
+    assert not clefs.asked
 
 
 def test_gold_of_a_review_is_a_truth_everywhere(clefs: Clefs) -> None:

@@ -213,6 +213,8 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs, tmp_path: Path, review: 
     assert (mine.rows, mine.asked, mine.kept) == (
         one.certificate.rows, one.certificate.asked, one.certificate.kept,
     )  # fmt: skip
+    assert f"or the {mine.known} truths given" in mine.words
+    assert mine.known == one.certificate.known == (one.answered_by == "truth").sum()
     again = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
     assert (again.certificates["topic"].words, clefs.asked) == (mine.words, asked)
     with pytest.raises(cf.ColumnError, match="holds parts of something else"):
@@ -275,6 +277,12 @@ def test_other_columns_go_beside_it(clefs: Clefs, tmp_path: Path) -> None:
         ((TASK, "text", {"model": CASCADE}), {"memory": 100_000, "rows": 1_000}, cf.InputError, "bytes a distinct row"),
         ((TASK, "text", {"truth": "text"}), {}, TypeError, "truth= goes with model=cf.Cascade"),
         ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "there is no column 'none'"),
+        (
+            (TASK, "text", {"model": CASCADE, "truth": "text"}),
+            {},
+            ValueError,
+            "row 0 has 'text 0', which is not one of",
+        ),
         ((TASK, "text", {"model": CASCADE, "truth": ["a"]}), {}, cf.InputError, "a list does not belong to the parts"),
     ],
 )

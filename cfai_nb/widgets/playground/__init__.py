@@ -21,6 +21,7 @@ from ..._engine.stopping import STOP, Stop
 from ...frame.progress import words
 from ...frame.report import Report
 from ...frame.rows import as_frame
+from ...frame.verb_help import spell
 from ...html.markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
@@ -257,7 +258,7 @@ class Panel:
             written = drafts.write(mode.shape, value)
             self.shape.value = "" if written is None else written
             self.shape.disabled = written is None
-            self.shape.placeholder = drafts.HINTS[mode.shape] if written is not None else drafts.spell(value)
+            self.shape.placeholder = drafts.HINTS[mode.shape] if written is not None else spell(value)
         for name, kind in _NUMBERS.items():
             box, number = getattr(self, name), getattr(p, name)
             box.layout.display = "" if name in mode.options else "none"

@@ -1,8 +1,8 @@
 """A draft: one call of a verb as plain data, as a line of code, and as what is typed into the boxes for it.
 
-In: what the user set or typed in the playground.  Out: the arguments of the verb, the same as Python code (`spell`),
-schemas, labels, questions and fields read from lines and written as lines (`read`, `write`), and completions of column
-names in a prompt (`offered`, `completed`).
+In: what the user set or typed in the playground.  Out: the arguments of the verb, the same as a line of code, schemas,
+labels, questions and fields read from lines and written as lines (`read`, `write`), and completions of column names in
+a prompt (`offered`, `completed`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import difflib
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any
 
+from ...frame.verb_help import in_code, spell
 from ...tasks import Ask, Classify, Extract, Generate, Task, choice, scale, yes_no
 from ...tasks.dialects.question_types import Choice, Question, Scale, YesNo
 
@@ -79,8 +80,7 @@ class Draft:
     def code(self, name: str, columns: Mapping[str, Hashable], *, series: bool = False) -> str:
         """Return the line that makes the call on the frame of this name."""
         args, options = self.call(columns, series=series)
-        parts = [*map(spell, args), *(f"{key}={spell(value)}" for key, value in options.items())]
-        return f"{name}.cfai.{self.mode}({', '.join(parts)})"
+        return in_code(f"{name}.cfai.{self.mode}", args, options)
 
     def settings(self) -> dict[str, str]:
         """Return all fields of the verb that are set, except the prompt, as text."""
@@ -209,36 +209,6 @@ def _line(value: Any) -> str | None:
         usual = type(value).__dataclass_fields__["instructions"].default
         return by.join(names) + ("" if value.instructions == usual else f": {value.instructions}")
     return next((name for name, kind in _TYPES.items() if kind == value), None)
-
-
-def spell(value: Any) -> str:
-    """Write a value as Python code that creates it (with ``cf`` and ``datetime`` imported)."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {spell(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(spell, value)) + "," * (len(value) == 1) + ")"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(spell, value)) + "]"
-    if isinstance(value, YesNo):
-        return _called("yes_no", [value.instructions], {"yes": value.yes, "no": value.no})
-    if isinstance(value, (Choice, Scale)):
-        usual = type(value).__dataclass_fields__["instructions"].default
-        named: dict[str, Any] = {"instructions": None if value.instructions == usual else value.instructions}
-        if isinstance(value, Scale):
-            return _called("scale", value.levels, named)
-        plain = [name for name, meaning in value.options if meaning is None]
-        described = {name: meaning for name, meaning in value.options if meaning is not None}
-        if all(name.isidentifier() for name in described):
-            return _called("choice", plain, named | described)
-        return _called("choice", plain, named)[:-1] + f"{', ' if plain else ''}**{described!r})"
-    if isinstance(value, type) and get_origin(value) is None:
-        return f"datetime.{value.__name__}" if value.__module__ == "datetime" else value.__name__
-    return repr(value)
-
-
-def _called(name: str, words: Any, named: Mapping[str, Any]) -> str:
-    parts = [*map(repr, words), *(f"{key}={each!r}" for key, each in named.items() if each is not None)]
-    return f"cf.{name}({', '.join(parts)})"
 
 
 # -- columns in a prompt -----------------------------------------------------------------------------------------------
