@@ -317,6 +317,10 @@ class Plans:
         return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
 
     def __repr__(self) -> str:
+        return self.describe("nothing sent")
+
+    def describe(self, what: str) -> str:
+        """Return the plans in a few lines; `what` says what happens next, such as "nothing sent"."""
         lines, known = list[str](), list[float]()
         for name, plan in self.plans.items():
             e = plan.estimate
@@ -327,5 +331,5 @@ class Plans:
         parts += ["what is unknown"] if len(known) < len(lines) else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
         further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
-        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        total = f"  {' and '.join(parts)}; estimated, {what}"
         return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])

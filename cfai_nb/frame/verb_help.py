@@ -197,7 +197,9 @@ def spell(value: Any) -> str:
         value = value.item()
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{spell(key)}: {spell(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):  # also the label of a column
+        return "(" + ", ".join(map(spell, value)) + "," * (len(value) == 1) + ")"
+    if isinstance(value, list):
         return "[" + ", ".join(map(spell, value)) + "]"
     if isinstance(value, YesNo):
         meanings = {"yes": value.yes, "no": value.no}

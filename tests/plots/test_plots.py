@@ -768,6 +768,9 @@ def test_confusion_counts_and_names_the_rows() -> None:
     assert confusion(guess, [None] * 7, ax=axes()).get_title(loc="left") == ""
     with pytest.raises(ValueError, match="more than 60 cannot be read"):
         confusion([f"label {at}" for at in range(61)], [f"label {at}" for at in range(61)])
+    for cell in (["a"], {"a": 1}, np.zeros(2), (["a"],)):
+        with pytest.raises(ValueError, match="a label is one value a row, such as a text, and here one is"):
+            confusion(pd.Series(["a", "b"]), pd.Series([cell, None], dtype=object))
 
 
 def test_reliability_compares_models() -> None:

@@ -395,6 +395,35 @@ def test_the_same_cell_run_again_shows_the_same_map(monkeypatch: pytest.MonkeyPa
     pd.testing.assert_frame_equal(again.frame, m.frame)
 
 
+@pytest.mark.parametrize("shown", ["text", "vectors"])
+def test_labels_stay_with_the_rows_they_were_given_to(monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    """On an equal index with other texts or vectors, labels and selection are those of the rows that are the same."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(state, "kept_work", lambda *place: work)
+    texts, vectors = points()["text"].tolist(), [[*map(float, np.eye(6)[at])] for at in range(6)]
+
+    def again(changed: list[int]) -> Map:
+        now = pd.DataFrame({"v": vectors, "text": texts, "team": ["ship"] * 6})
+        for at in changed:
+            other: Any = f"{at} of {len(changed)}" if shown == "text" else [*vectors[at][1:], 1.0 + len(changed)]
+            now.at[at, "text" if shown == "text" else "v"] = other
+        return made(now, text="text" if shown == "text" else None, hover=[])
+
+    m = again([])
+    m.select([0, 1, 3])
+    m.label("one")
+    m.cluster(2)
+    m.label("pay", as_column="team")
+    m = again([1])
+    assert m.selection == (0, 3)
+    assert m.frame["label"].fillna("").tolist() == ["one", "", "", "one", "", ""]
+    assert m.frame["team"].tolist() == ["pay", "ship", "ship", "pay", "ship", "ship"]
+    assert m.frame["cluster"].isna().tolist() == [False, True, False, False, False, False]
+    m = again(list(range(6)))
+    assert (m.selection, m.color) == ((), "team")
+    assert list(m.frame.columns) == ["v", "text", "team"]
+
+
 def test_neighbors_are_the_nearest_others() -> None:
     """Rows of equal vectors are neighbors of one another and not of themselves, however many there are."""
     frame = pd.DataFrame({"v": [[1.0, 0.0, 0.0]] * 4 + [[0.0, 1.0, 0.0], [0.0, 1.0, 0.1]]})

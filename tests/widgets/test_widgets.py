@@ -39,7 +39,7 @@ def test_models_are_filtered() -> None:
     assert browse.frame["context"].is_monotonic_decreasing
     with pytest.raises(TypeError, match=r"no option taks\. Did you mean task\?"):
         cf.widgets.models(taks="x")
-    with pytest.raises(ValueError, match=r"no verb 'embd' asks a model\. Verbs: .*embed"):
+    with pytest.raises(ValueError, match=r"no verb 'embd' that asks a model\. Verbs: .*embed"):
         cf.widgets.models(verb="embd")
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,11 @@ class Draft:
     questions: Any = None
     fields: Any = None
 
-    def call(self, *, series: tuple[str, ...] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def call(self, columns: Mapping[str, Hashable], *, series: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments of the call, without those left at their default.
 
-        `series` is the name of a Series in a template, empty for a frame.  An empty required field is a ValueError.
+        `columns` has the label of each column, or of the `series`, by how it is written in a prompt.  An empty required
+        field is a ValueError.
         """
         mode = MODES[self.mode]
         if not self.prompt.strip():
@@ -71,13 +72,14 @@ class Draft:
         args: tuple[Any, ...] = (self.prompt,)
         if self.mode != "generate":
             alone = _ONE_COLUMN.fullmatch(self.prompt)
-            on = (alone[1],) if alone else (self.prompt,)
-            args = (*(() if alone and alone[1] in series else on), getattr(self, mode.shape))
+            on = columns.get(alone[1], alone[1]) if alone else self.prompt
+            itself = series and alone is not None and alone[1] in columns
+            args = (*(() if itself else (on,)), getattr(self, mode.shape))
         return args, self._set(mode.options)
 
-    def code(self, name: str, *, series: tuple[str, ...] = ()) -> str:
+    def code(self, name: str, columns: Mapping[str, Hashable], *, series: bool = False) -> str:
         """Return the line that makes the call on the frame of this name."""
-        args, options = self.call(series=series)
+        args, options = self.call(columns, series=series)
         return in_code(f"{name}.cfai.{self.mode}", args, options)
 
     def settings(self) -> dict[str, str]:
@@ -216,7 +218,7 @@ _OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
 _MAX_OFFERED = 24
 
 
-def offered(prompt: str, columns: Sequence[str]) -> list[str]:
+def offered(prompt: str, columns: Iterable[str]) -> list[str]:
     """Return the columns that can stand in braces; after an open brace, those that begin with what follows it."""
     at = _open(prompt)
     typed = "" if at is None else next(part for part in at.groups() if part is not None)
