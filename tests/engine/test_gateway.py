@@ -201,7 +201,7 @@ def test_further_samples_are_not_copies_from_its_cache(witness: Any) -> None:
         made = ROWS.iloc[:1].cfai.generate("Say {value}", model="llama-3.2-3b-instruct", n=3)
         assert len(made.iloc[0]) == 3
         assert [call.through.get("cf-aig-skip-cache") for call in here.calls[-3:]] == [None, "true", "true"]
-        assert (ledger()["saved_neurons"].iloc[-3:] > 0).sum() == hits
+        assert (cf.ledger()["saved_neurons"].iloc[-3:] > 0).sum() == hits
 
 
 def test_the_queue_goes_past_its_cache(witness: Any) -> None:
