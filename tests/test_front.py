@@ -30,12 +30,15 @@ def fresh(code: str, environment: dict[str, str]) -> str:
 
 
 def test_import_loads_nothing_heavy(bare_environment: dict[str, str]) -> None:
-    """`import cfai_nb` adds none of the heavy packages to those pandas loads."""
+    """The import adds no heavy package to those of pandas; connecting and pricing load no picture, widget or server."""
     code = (
-        "import sys, pandas; before = set(sys.modules); import cfai_nb; "
-        f"print(sorted(set({HEAVY!r}) & (set(sys.modules) - before)))"
+        "import sys, pandas as pd; before = set(sys.modules); import cfai_nb as cf; "
+        f"print(sorted(set({HEAVY!r}) & (set(sys.modules) - before))); "
+        "cf.connect('cloudflare', account_id='a' * 32, api_token='b' * 40); "
+        "pd.Series(['x']).cfai.embed.plan(); cf.models(); "
+        "print(sorted({'matplotlib', 'ipywidgets', 'IPython', 'sklearn', 'starlette'} & set(sys.modules)))"
     )
-    assert fresh(code, bare_environment) == "[]"
+    assert fresh(code, bare_environment) == "[]\n[]"
 
 
 def test_an_accessor_says_what_it_can_do() -> None:
@@ -46,16 +49,6 @@ def test_an_accessor_says_what_it_can_do() -> None:
     with pytest.raises(AttributeError, match="Did you mean 'classify'"):
         pd.Series(["a"]).cfai.clasify(["a", "b"])
     assert not hasattr(pd.Series(["a"]).cfai, "_repr_html_")
-
-
-def test_plan_and_repr_load_no_picture(bare_environment: dict[str, str]) -> None:
-    """Connecting and pricing load neither matplotlib nor widgets nor scikit-learn."""
-    code = (
-        "import sys, pandas as pd, cfai_nb as cf; cf.connect('cloudflare', account_id='a' * 32, api_token='b' * 40); "
-        "pd.Series(['x']).cfai.embed.plan(); cf.models(); "
-        "print(sorted({'matplotlib', 'ipywidgets', 'IPython', 'sklearn', 'starlette'} & set(sys.modules)))"
-    )
-    assert fresh(code, bare_environment) == "[]"
 
 
 def test_all_is_what_is_there() -> None:
@@ -104,15 +97,15 @@ print(callable(models), callable(ledger))
 
 @pytest.mark.slow
 def test_rooms_imported_first(bare_environment: dict[str, str]) -> None:
-    """Importing a room of the name of a function before the front door does not take the function's place."""
-    code = "import cfai_nb.models.ledger; import cfai_nb as cf; print(callable(cf.ledger), callable(cf.models))"
-    assert fresh(code, bare_environment) == "True True"
-
-
-def test_reload_is_quiet(bare_environment: dict[str, str]) -> None:
-    """Reloading the package registers the accessors again without a warning."""
-    code = "import importlib, cfai_nb; importlib.reload(cfai_nb); print(callable(cfai_nb.models))"
-    assert fresh(code, bare_environment) == "True"
+    """A room of a function's name, imported before the front door, does not take its place; a reload is quiet."""
+    code = """
+import importlib, cfai_nb.models.ledger
+import cfai_nb as cf
+print(callable(cf.ledger), callable(cf.models))
+importlib.reload(cf)
+print(callable(cf.models))
+"""
+    assert fresh(code, bare_environment) == "True True\nTrue"
 
 
 def _functions() -> dict[str, Any]:
