@@ -318,7 +318,7 @@ def test_enrich_adds_columns(
 
 
 @pytest.mark.slow  # the local model is loaded
-def test_enrich_charges_nobody_for_the_local_model(
+def test_enrich_does_not_charge_for_the_local_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     """Where the local model answers, nothing is charged, so `enrich` does not ask; its answers have their own store."""

@@ -117,7 +117,7 @@ def test_a_damaged_turn_is_asked_again(tmp_path: Path) -> None:
     assert emulator.requests == 5 + 7
 
 
-def test_turns_that_nobody_went_on_with_are_removed(tmp_path: Path) -> None:
+def test_turns_that_no_run_went_on_with_are_removed(tmp_path: Path) -> None:
     """After a month: they would only take room."""
     path = tmp_path / "s.sqlite"
     with contextlib.closing(store_module.Store(path)) as store:

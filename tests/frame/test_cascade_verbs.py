@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -14,101 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from intercept import Intercept, envelope
+from cascade_models import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
 from scipy.stats import binom
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from test_every_verb import Purse
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
-from cfai_nb.frame.call import Call
-
-LABELS = ["billing", "shipping"]
-FLASH, OMNI = "clef-flash", "clef-omni"
-
-
-def luck(text: str, what: str = "") -> float:
-    """A number between 0 and 1 that belongs to a text."""
-    return int.from_bytes(hashlib.blake2b(f"{what}{text}".encode(), digest_size=6).digest(), "big") / 2**48
-
-
-def right(text: str) -> str:
-    """What the strong model answers."""
-    return LABELS[luck(text, "right") < 0.4]
-
-
-def sure(text: str) -> float:
-    """How sure the cheap model is, which is how often it is right."""
-    return 0.6 + 0.4 * luck(text, "sure") ** (1 / 4)
-
-
-def cheap(text: str) -> str:
-    """What the cheap model answers."""
-    return right(text) if luck(text, "luck") < sure(text) else next(each for each in LABELS if each != right(text))
-
-
-class Clefs(Intercept):
-    """Two decision models that know the answers above; the emulator answers everything else.
-
-    Attributes
-    ----------
-    asked : Counter of (model, text)
-    guess : callable
-        What the cheap model answers.
-    broken : callable
-        Whether a model fails on a text, for good.
-    at : int or None
-        The request at which ``then`` is called.
-    """
-
-    def __init__(self, guess: Callable[[str], str] = cheap) -> None:
-        super().__init__()
-        self.asked: Counter[tuple[str, str]] = Counter()
-        self.guess = guess
-        self.broken: Callable[[str, str], bool] = lambda model, text: False
-        self.at: int | None = None
-        self.then: Callable[[], Any] = lambda: None
-
-    def answer(self, request: Request, body: bytes) -> tuple[JSONResponse | None, bytes]:
-        read = json.loads(body)
-        if "questions" not in read:
-            self.asked[("other", "")] += 1
-            return None, body
-        model, text = read["model"], read["state"]
-        self.asked[model, text] += 1
-        if self.at is not None and self.asked.total() >= self.at:
-            self.then()
-        if self.broken(model, text):
-            return envelope(None, 400, 5006), body
-        label, p = (self.guess(text), sure(text)) if model == FLASH else (right(text), 0.9)
-        answers = {name: self._one(question, label, p) for name, question in read["questions"].items()}
-        return envelope({"model": model, "answers": answers, "usage": {"input_tokens": 100, "output_tokens": 0}}), body
-
-    @staticmethod
-    def _one(question: dict[str, Any], label: str, p: float) -> dict[str, Any]:
-        if question["type"] == "noul":
-            return {"type": "noul", "noul": p if label == LABELS[0] else 1 - p}
-        names = list(question["criteria"])
-        chosen = names[LABELS.index(label)]
-        rest = (1 - p) / (len(names) - 1)
-        return {"type": "choice", "choice": chosen, "probabilities": {n: p if n == chosen else rest for n in names}}
-
-    def of(self, model: str) -> int:
-        """Requests to a model."""
-        return sum(count for (name, _), count in self.asked.items() if name == model)
-
-
-def stop_at(here: Clefs, question: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the call that is under way when this question arrives."""
-    start = Call._start
-
-    def noted(one: Call) -> Any:
-        runner, made = start(one)
-        here.then = runner.stop
-        return runner, made
-
-    monkeypatch.setattr(Call, "_start", noted)
-    here.at = question
 
 
 def frame(count: int = 240) -> pd.DataFrame:
@@ -124,14 +32,6 @@ def classified(data: pd.DataFrame, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "1 of .* rows failed", cf.CfaiWarning)
         return data.cfai.classify("text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), **options)
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of the two models."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def test_cheap_answers_stand_and_the_others_are_the_strong_ones(clefs: Clefs) -> None:
@@ -202,7 +102,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
         middle = int(share * whole.asked.total())
         if end == "budget":
             with pytest.raises(cf.BudgetError, match="used up"):
-                call(budget=Purse(middle))
+                call(budget=RequestBudget(middle))
         else:
             stop_at(here, middle, monkeypatch)
             error = asyncio.CancelledError if awaited else cf.Stopped
@@ -426,7 +326,7 @@ def test_embeddings_learn_from_the_strong_model(tmp_path: Path, own: bool) -> No
     data = pd.DataFrame({"text": [f"{word} {at}" for at in range(300) for word in ("parcel", "money")]})
     data["truth"] = [LABELS[1], LABELS[0]] * 300
     with pytest.MonkeyPatch.context() as patch, cf.connect(here, store=tmp_path / "s.sqlite", rate=None):
-        patch.setitem(globals(), "right", lambda text: LABELS[1] if text.startswith("parcel") else LABELS[0])
+        patch.setattr("cascade_models.right", lambda text: LABELS[1] if text.startswith("parcel") else LABELS[0])
         if own:
             random = np.random.default_rng(0)
             middle = np.where(data["truth"] == LABELS[0], 1.0, -1.0)[:, None] * np.ones((1, 8))

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cascade_models import FLASH, LABELS, OMNI, Clefs, luck, right, stop_at
 from processes import until
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, luck, right, stop_at
-from test_every_verb import Purse
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
 from cfai_nb.frame.dask import _parts_in
@@ -50,14 +50,6 @@ def rows(count: int = 120) -> pd.DataFrame:
     known = [right(text) if text and luck(text, "known") < 0.2 else None for text in every]
     index = [7 * at for at in range(len(every))]
     return pd.DataFrame({"text": every, "kind": pd.Categorical(["a"] * len(every)), "known": known}, index)
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of a cheap and a strong model."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def same(made: Any, given: Any) -> None:
@@ -177,7 +169,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     here, middle = Clefs(), int(share * whole.asked.total())
     with cf.connect(here, store=tmp_path / "here.sqlite", rate=None):
         if end == "budget":
-            lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=Purse(middle))
+            lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=RequestBudget(middle))
             with pytest.raises(cf.BudgetError, match="used up"):
                 lazy.compute(scheduler="threads")
         else:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from intercept import Faulty, failure, poison
 from processes import ended, environment
-from test_every_verb import CASES
+from verb_cases import CASES
 
 import cfai_nb as cf
 from cfai_nb._engine.run_options import RunOptions

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
-from test_every_verb import Purse
+from cascade_models import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
 
@@ -29,14 +29,6 @@ def written(folder: Path, count: int = 300, files: int = 3) -> Path:
         part = texts[at * count // files : (at + 1) * count // files]
         pd.DataFrame({"id": range(len(part)), "text": part}).to_parquet(folder / f"{at}.parquet")
     return folder
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of a cheap and a strong model."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def _same_as_one_frame(got: pd.DataFrame, expected: Any, report: Any) -> Any:
@@ -107,7 +99,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     with cf.connect(here, store=tmp_path / "here.sqlite", rate=None):
         if end == "budget":
             with pytest.raises(cf.BudgetError, match="used up"):
-                cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, budget=Purse(middle))
+                cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, budget=RequestBudget(middle))
         else:
             stop_at(here, middle, monkeypatch)
             with pytest.raises(cf.Stopped, match="The same call goes on"):
@@ -176,7 +168,7 @@ def test_embeddings_learn_from_all_files(clefs: Clefs, tmp_path: Path, cheap: An
     with cf.connect(here := Clefs(), store=tmp_path / "other.sqlite", rate=None):
         middle = int(0.5 * bought.total())
         with pytest.raises(cf.BudgetError, match="used up"):
-            cf.enrich(source, tmp_path / "other", columns, memory=800_000, budget=Purse(middle))
+            cf.enrich(source, tmp_path / "other", columns, memory=800_000, budget=RequestBudget(middle))
         cf.enrich(source, tmp_path / "other", columns, memory=800_000)
         assert here.asked == bought
     assert pd.read_parquet(tmp_path / "other").equals(got)

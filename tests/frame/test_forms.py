@@ -125,14 +125,6 @@ def test_examples_of_vector_verbs_run(frame: pd.DataFrame, name: str) -> None:
     assert set(eval(ON_VECTORS[name], {"shop": shop}).index) <= {*shop.index, *range(len(shop))}
 
 
-@pytest.mark.parametrize("name", ["map", "compare", "run", "label_clusters", "discover", "verify", "to_vectorize"])
-def test_what_takes_more_than_a_column_shows_how(frame: pd.DataFrame, name: str) -> None:
-    """Verbs that are not one task say what they return, and show a call."""
-    doc = getattr(frame.cfai, name).__doc__
-    assert "\nReturns\n-------\n" in doc
-    assert "\nExamples\n--------\n>>> " in doc
-
-
 def test_the_column_may_be_given_by_name(frame: pd.DataFrame) -> None:
     """``on=`` by name is the first argument, in every form."""
     assert frame.cfai.embed.plan(on="text").estimate.distinct == 3

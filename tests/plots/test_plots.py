@@ -200,7 +200,7 @@ def test_numbers_get_words_from_texts_or_names() -> None:
     assert set(texts_of(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
 
 
-def test_long_names_are_told_apart() -> None:
+def test_long_names_stay_distinct() -> None:
     """Names that differ only at their ends are cut in the middle, on a map and beside a field."""
     long = [f"a.path.that.goes.on.and.on.through.many.rooms.to.its.end_{at}" for at in range(3)]
     points = np.eye(3).repeat(9, axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from scipy.stats import binom, hypergeom
 from cfai_nb import quality
 from cfai_nb.quality.ranking import allowance, as_few, sample_share
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "quality"
+DATA = Path(__file__).parents[1] / "data"
 RUNS = 400
 ROWS = 300
 
@@ -201,13 +200,8 @@ def test_precision_holds(setting: str, precision: float, delta: float) -> None:
 
 
 def proxy(name: str) -> tuple[Scores, Flags]:
-    path = SHARED / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"the labelled proxy scores are not beside the repository: {name}.csv")
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    yes = [row["label"] in ("1.0", "True") for row in rows]
-    return np.array([float(row["proxy_score"]) for row in rows]), np.array(yes)
+    with np.load(DATA / "proxy_scores.npz", allow_pickle=False) as kept:
+        return kept[f"{name}_scores"].astype(float), kept[f"{name}_labels"]
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def test_describe_by_terms() -> None:
 
 
 def test_describe_by_a_model() -> None:
-    """An ordinary task: priced before, in the book, kept in the store, marked where a stand-in wrote it."""
+    """An ordinary task: priced before, in the ledger, kept in the store, marked where a stand-in wrote it."""
     m = made()
     m.select("a")
     plan = m.describe.plan()

@@ -290,7 +290,7 @@ def test_variants_and_versions(p: Any) -> None:
         ({"temperature": 9.0}, "outside"),
     ],
 )
-def test_mistakes_are_told_in_place(p: Any, changes: dict[str, Any], words: str) -> None:
+def test_mistakes_are_reported_in_place(p: Any, changes: dict[str, Any], words: str) -> None:
     """A mistake is in `problem` as soon as it is made, and running raises it, before anything is sent."""
     for name, value in changes.items():
         setattr(p, name, value)
