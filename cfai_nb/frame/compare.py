@@ -59,7 +59,7 @@ def compare(
         At least two.
     sample : int or None
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
-        a truth.  None takes all.
+        a truth.  None takes all.  Of rows with the same content the first stands for all: the others are not counted.
     truth : column name, Series, list or cf.gold(name), or dict of answer to one of these, optional
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
     margin : float, optional
@@ -203,11 +203,9 @@ def _names(task: Task) -> list[str]:
 
 
 def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, random_state: int) -> Any:
-    """Positions of the rows that are asked about, in their order."""
-    usable = np.array([value is not None for value in inputs], dtype=bool)
-    if truths is not None:
-        usable &= truths.notna().any(axis=1).to_numpy()
-    places = np.flatnonzero(usable)
+    """Return the positions of the rows that are asked about, in their order: of equal ones the first."""
+    known = None if truths is None else truths.notna().any(axis=1).to_numpy()
+    places = np.flatnonzero(rows.first_ones(inputs, known))
     if not len(places):
         raise ValueError("no row has an input" + (" and a truth" if truths is not None else "") + ".")
     if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
@@ -227,7 +225,7 @@ class Comparison:
     Attributes
     ----------
     rows : DataFrame
-        The rows that were asked about, as they came.
+        The rows that were asked about, as they came; no two have the same content.
     answers : DataFrame
         A column a model; for verbs with several answers a row, columns are (model, answer).
     truth : DataFrame or None

@@ -139,10 +139,10 @@ def discover(
     if min(k, sample) < 2:
         raise ValueError(f"k={k} and sample={sample} must be at least 2.")
     inputs = frames.rows_of(data, text, template=False).inputs
-    places = list({given: at for at, given in reversed(list(enumerate(inputs))) if given is not None}.values())
+    places = np.flatnonzero(frames.first_ones(inputs))
     if len(places) < 2:
         raise ValueError("fewer than two texts: there is nothing to tell apart.")
-    drawn = np.random.default_rng(random_state).permutation(np.sort(places))[:sample]
+    drawn = np.random.default_rng(random_state).permutation(places)[:sample]
     some = data.iloc[np.sort(drawn)]
     embedding = Embedding(options)
     column = yield from embedding.column(some, text, asks=True)

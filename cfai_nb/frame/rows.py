@@ -108,6 +108,20 @@ def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
     return _column(data, on) if on is not None and _has(data, on) else None
 
 
+def first_ones(inputs: Sequence[Any], usable: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    """Return which of the `usable` rows have content that no such row before them has; a missing one is not content.
+
+    A figure about answers rests on these: copies of a row have one answer, which is evidence once.
+    """
+    seen: set[Any] = {None}
+    fresh = np.zeros(len(inputs), dtype=np.bool_)
+    for at, value in enumerate(inputs):
+        if usable is None or usable[at]:
+            fresh[at] = value not in seen
+            seen.add(value)
+    return fresh
+
+
 def name_of(series: pd.Series[Any]) -> Hashable:
     """Return the name of a Series' column in a frame: its own, or "value"."""
     return _VALUE if series.name is None else series.name

@@ -15,6 +15,7 @@ from PIL import Image
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.frame.compare import front, judge
+from cfai_nb.frame.rows import first_ones
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -28,7 +29,7 @@ def _pretending() -> Iterator[None]:
 
 
 def tickets(rows: int = 20) -> pd.DataFrame:
-    return cf.sample("tickets").dropna(subset=["text"]).head(rows)
+    return cf.sample("tickets").dropna(subset=["text"]).drop_duplicates("text").head(rows)
 
 
 def test_it_is_priced_first() -> None:
@@ -90,11 +91,30 @@ def test_several_answers_a_row() -> None:
 
 def test_rows_of_one_label_keep_apart() -> None:
     """An index with duplicates, a Series and a truth with gaps are no trouble."""
-    frame = pd.concat([tickets(3), tickets(3)])
+    frame = tickets(6).set_axis([1, 2, 3, 1, 2, 3])
     truth = frame["topic"].where(np.arange(6) > 1)
     found = frame.cfai.compare(TASK, "text", models=MODELS, truth=truth)
     assert found.answers.index.tolist() == frame.index[2:].tolist()
     assert len(frame["text"].cfai.compare(TASK, models=MODELS).answers) == 6
+
+
+def test_copies_of_a_row_are_not_further_evidence() -> None:
+    """Rows with the same content count once: ten copies of each leave accuracies, intervals and verdicts as they are."""
+    once = tickets(12)
+    copies = pd.concat([once] * 10, ignore_index=True)
+    one, many = (
+        frame.cfai.compare(TASK, "text", models=MODELS, truth="topic", sample=None) for frame in (once, copies)
+    )
+    figures = ["accuracy", "low", "high", "judged", "agreement", "answered"]
+    assert many.table[figures].equals(one.table[figures])
+    assert (many.verdicts, many.rows.index.tolist()) == (one.verdicts, list(range(12)))
+
+
+def test_a_copy_with_a_truth_stands_for_one_without() -> None:
+    """Of equal rows the first that has a truth is asked about; a missing cell is not content."""
+    inputs, known = ["a", "b", "a", None, "b", "a"], np.array([False, True, True, True, True, True])
+    assert first_ones(inputs, known).tolist() == [False, True, True, False, False, False]
+    assert first_ones(inputs).tolist() == [True, True, False, False, False, False]
 
 
 def test_a_refused_model_does_not_stop_the_others() -> None:
