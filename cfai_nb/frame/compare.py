@@ -23,6 +23,7 @@ from ..errors import CfaiError, RowsFailed
 from ..html import markup
 from ..models import USD_PER_NEURON
 from ..quality import Difference, differences, wilson
+from ..quality.estimates import canonical, judge
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.question_types import Scale
 from ..vectors.vector import stand_in
@@ -32,7 +33,6 @@ from .cascades import Cascade
 from .cascades.cascade_call import CascadeCall
 from .extract_call import ExtractCall
 from .gold import truths
-from .reading import is_missing
 from .steps import Steps
 from .verb import call_of, carried_out
 
@@ -151,7 +151,7 @@ class _Trial:
             for name in self.names
         }
         answered = {model: report.answered for model, report in reports.items()}
-        judged = judge(parts, self.truth, answered)
+        judged = scored(parts, self.truth, answered)
         measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
         table = with_intervals(judged.join(pd.DataFrame.from_dict(measures, orient="index")))
         table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
@@ -231,14 +231,13 @@ class Comparison:
     truth : DataFrame or None
         The right answers, a column an answer.
     table : DataFrame
-        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
-        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: how many rows that is; ``agreement``: mean share
-        of rows answered as by each other model; ``answered``, ``failed``: rows with and without an answer, of which
-        only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where
-        unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated" or "unknown"; ``p50``
-        and ``p95``: seconds of a request, missing where all came from the store;
-        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
-        ended a model early.
+        Indexed by model.  ``accuracy``: share of judged rows that are correct, as ``cf.quality.accuracy`` compares;
+        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: rows with a truth that the model answered;
+        ``agreement``: mean share of rows answered as by each other model; ``answered``, ``failed``: rows with and
+        without an answer, of which only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered
+        rows, missing where unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated"
+        or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store; ``on_front``: no
+        other model is at least as good for at most the money, and better in one; ``error``: what ended a model early.
     failures : DataFrame
         ``model, row, code, message`` of the rows that failed.
     origin : str
@@ -346,32 +345,14 @@ def _short(value: float) -> str:
     return f"{value:,.4g}"
 
 
-def canonical(value: Any) -> Any:
-    """Return an answer in the form it is compared in: words without case and outer space, numbers to nine digits."""
-    if isinstance(value, str):
-        return " ".join(value.split()).casefold()
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, float, np.number)):
-        return float(f"{float(value):.9g}")
-    return value if isinstance(value, pd.Timestamp) else repr(value)
-
-
-def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
-    """Return row by row whether two columns hold the same answer; missing where an answer is missing."""
-    pairs = zip(one.astype(object), other.astype(object), strict=True)
-    found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
-    return pd.Series(found, index=one.index, dtype="boolean")
-
-
-def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+def scored(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
     """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row."""
     models = list(next(iter(parts.values())).columns)
     pairs: dict[str, list[float]] = {model: [] for model in models}
     for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
-        share = same(part[one], part[other]).mean()
+        alike, both = judge(part[one], part[other])
         for model in (one, other):
-            pairs[model] += [] if pd.isna(share) else [float(share)]
+            pairs[model] += [float(alike[both].mean())] if both.any() else []
     table = pd.DataFrame({"agreement": {m: float(np.mean(found)) if found else np.nan for m, found in pairs.items()}})
     if truth is None:
         return table
@@ -390,7 +371,7 @@ def hits(parts: Answers, truth: pd.DataFrame, answered: Mapping[str, npt.NDArray
     found = []
     for name in truth.columns:
         known = truth[name].notna().to_numpy()
-        right = {m: same(parts[name][m], truth[name]).fillna(False).to_numpy(dtype=float) for m in models}
+        right = {m: judge(parts[name][m], truth[name])[0].astype(float) for m in models}
         found.append(pd.DataFrame({m: np.where(known & answered[m], each, np.nan) for m, each in right.items()}))
     return pd.concat(found, ignore_index=True)
 

@@ -63,7 +63,7 @@ def compare(
     if shown.empty:
         return empty(ax, title, "no answers to compare")
     tidy(ax, "both", x="US dollars per 1,000 rows",
-         y="answered right" if by == "accuracy" else "answered as the others do")  # fmt: skip
+         y="correct" if by == "accuracy" else "answered as the others do")  # fmt: skip
     quality, dollars = shown[by].to_numpy(dtype=float), shown["usd_per_1k"].to_numpy(dtype=float)
     strip = _scale_costs(ax, dollars)
     x = np.where(np.isfinite(dollars), dollars, strip)

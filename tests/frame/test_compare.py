@@ -14,7 +14,7 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.compare import front, judge
+from cfai_nb.frame.compare import front, scored
 from cfai_nb.frame.rows import first_ones
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
@@ -99,12 +99,10 @@ def test_rows_of_one_label_keep_apart() -> None:
 
 
 def test_copies_of_a_row_are_not_further_evidence() -> None:
-    """Rows with the same content count once: ten copies of each leave accuracies, intervals and verdicts as they are."""
+    """Rows with the same content count once: ten copies of each leave accuracies and verdicts as they are."""
     once = tickets(12)
-    copies = pd.concat([once] * 10, ignore_index=True)
-    one, many = (
-        frame.cfai.compare(TASK, "text", models=MODELS, truth="topic", sample=None) for frame in (once, copies)
-    )
+    both = once, pd.concat([once] * 10, ignore_index=True)
+    one, many = (frame.cfai.compare(TASK, "text", models=MODELS, truth="topic", sample=None) for frame in both)
     figures = ["accuracy", "low", "high", "judged", "agreement", "answered"]
     assert many.table[figures].equals(one.table[figures])
     assert (many.verdicts, many.rows.index.tolist()) == (one.verdicts, list(range(12)))
@@ -153,10 +151,10 @@ def test_a_row_that_failed_is_not_judged() -> None:
     """A missing answer counts against accuracy where it is the answer, not where the row failed; case is no matter."""
     answers = pd.DataFrame({"a": ["x", "Y ", None], "b": ["x", "y", "z"]})
     truth, whole, failed = pd.DataFrame({"label": ["x", "y", "z"]}), np.full(3, True), np.array([True, True, False])
-    table = judge({"label": answers}, truth, {"a": whole, "b": whole})
+    table = scored({"label": answers}, truth, {"a": whole, "b": whole})
     assert table.loc["a"].tolist() == pytest.approx([2 / 3, 3, 1])
     assert table.loc["b"].tolist() == pytest.approx([1, 3, 1])
-    assert judge({"label": answers}, truth, {"a": failed, "b": whole}).loc["a"].tolist() == pytest.approx([1, 2, 1])
+    assert scored({"label": answers}, truth, {"a": failed, "b": whole}).loc["a"].tolist() == pytest.approx([1, 2, 1])
 
 
 def test_failed_rows_are_counted_and_not_wrong() -> None:

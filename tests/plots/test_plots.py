@@ -37,7 +37,7 @@ from cfai_nb.plots import (
     similarity,
 )  # fmt: skip
 from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, for_dark, readable
-from cfai_nb.plots.confidence import calibrate
+from cfai_nb.plots.confidence import calibrate, read_confidence
 from cfai_nb.plots.cost import amount
 from cfai_nb.plots.text import drawable, stamp
 from cfai_nb.plots.timing import duration
@@ -768,6 +768,15 @@ def test_confusion_counts_and_names_the_rows() -> None:
     assert confusion(guess, [None] * 7, ax=axes()).get_title(loc="left") == ""
     with pytest.raises(ValueError, match="more than 60 cannot be read"):
         confusion([f"label {at}" for at in range(61)], [f"label {at}" for at in range(61)])
+
+
+def test_a_truth_in_another_case_is_right() -> None:
+    """A truth "Refund" is the answer "refund" in every plot, as it is for ``cf.quality``."""
+    frame = pd.DataFrame({"classify": pd.Categorical(["refund", "bug"]), "confidence": [0.9, 0.8]})
+    assert read_confidence(frame, ["Refund ", "BUG"], None)[2].tolist() == [True, True]  # type: ignore[union-attr]
+    ax = confusion(frame["classify"], ["Refund ", "BUG"], ax=axes())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["bug", "refund"]
+    assert (ax.rows_of("Refund ", "refund"), ax.rows_of("bug", "refund")) == ([0], [])
 
 
 def test_reliability_compares_models() -> None:
