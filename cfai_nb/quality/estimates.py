@@ -372,7 +372,7 @@ def _alone(values: Numbers, chance: Numbers | None, confidence: float, bounded: 
     """Return the estimate from values alone."""
     n = len(values)
     weight = _normed(chance, n)
-    estimate = float(weight @ values)
+    estimate = float(np.average(values, weights=None if chance is None else weight))  # exactly 1 where all values are
     if bounded and chance is None:
         low, high = map(float, wilson(estimate, n, confidence))
         return Estimate(estimate, low, high, n, confidence, "Wilson")

@@ -257,3 +257,12 @@ def test_numbers_are_compared_as_in_objects() -> None:
         right, judged = judge(one, other)
         assert (right.tolist(), judged.tolist()) == ([True, True, False, False], [True, True, False, True])
     assert quality.share(["Refund", "bug"], of="refund").estimate == 0.5
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_all_right_is_exactly_one(weighted: bool) -> None:
+    """Whatever the number of rows, an accuracy without an error is 1, and passes as at least 1."""
+    for n in range(1, 60):
+        right = np.ones(n, dtype=bool)
+        chance = np.linspace(0.1, 1, n) if weighted else None
+        assert quality.assert_accuracy(right, right, at_least=1, weights=chance).estimate == 1
