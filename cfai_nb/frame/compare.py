@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from .. import session
 from .._engine.run_state import Run
 from ..errors import CfaiError, RowsFailed
 from ..html import markup
-from ..models import USD_PER_NEURON
+from ..models import USD_PER_NEURON, Model
 from ..quality import Difference, differences, wilson
 from ..quality.estimates import canonical, judge
 from ..tasks import Ask, Column, Score, Task
@@ -38,11 +38,13 @@ from .verb import call_of, carried_out
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
 Answers = Mapping[str, pd.DataFrame]
+#: What asks one model, or one cascade.
+Asked: TypeAlias = "Call | CascadeCall | ExtractCall"
 
 
 def compare(
-    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
-    truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Any,
+    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str | Model | Cascade] = (),
+    sample: int | None = 50, truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Any,
 ) -> Steps[Comparison]:  # fmt: skip
     """Put one task to several models, on a sample of the rows.
 
@@ -55,8 +57,8 @@ def compare(
         Such as ``cf.Classify(labels=[...])`` or ``cf.Ask(questions={...})``.
     on : str
         A column, or a template with ``{column}`` in it.  A Series needs none.
-    models : list of str or cf.Cascade
-        At least two.
+    models : list of str, Model or cf.Cascade
+        At least two; cascades of the same models are named with what they promise.
     sample : int or None
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
         a truth.  None takes all.  Of rows with the same content the first stands for all: the others are not counted.
@@ -98,12 +100,12 @@ class _Trial:
     """One comparison under way: the calls, and what came of each."""
 
     def __init__(
-        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str | Cascade], sample: int | None, truth: Any,
-        random_state: int, given: Mapping[str, Any], margin: float | None,
+        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str | Model | Cascade], sample: int | None,
+        truth: Any, random_state: int, given: Mapping[str, Any], margin: float | None,
     ) -> None:  # fmt: skip
         if not isinstance(task, Task):
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
-        if isinstance(models, str) or len(set(models)) < 2:
+        if isinstance(models, (str, Model, Cascade)) or len(models) < 2:
             raise ValueError("models: give at least two names from cf.models().")
         self.task = plain(task)
         self.names = _names(self.task)
@@ -114,22 +116,22 @@ class _Trial:
         chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
-        self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
-        for model in models:
-            if isinstance(model, Cascade):
-                whole_call = CascadeCall(self.task, model, self.data, on, options)
-                self.calls[whole_call.label] = whole_call
-                continue
-            call = call_of(self.task, model, self.data, on, options)
-            call.title = f"{self.task.name} with {call.model.name}"
-            self.calls[call.model.id] = call
+        made = [self._call(model, on, options) for model in models]
+        self.calls = dict(zip(named(made), made, strict=True))
         self.margin = margin
         if len(self.calls) < 2:
             raise ValueError(f"models: these are all names of {', '.join(self.calls)}; give at least two models.")
         self.errors: dict[str, CfaiError] = {}
 
+    def _call(self, model: str | Model | Cascade, on: Any, options: Any) -> Asked:
+        if isinstance(model, Cascade):
+            return CascadeCall(self.task, model, self.data, on, options)
+        call = call_of(self.task, model, self.data, on, options)
+        call.title = f"{self.task.name} with {call.model.name}"
+        return call
+
     @contextlib.contextmanager
-    def noting(self, name: str, call: Call | CascadeCall | ExtractCall) -> Iterator[None]:
+    def noting(self, name: str, call: Asked) -> Iterator[None]:
         """Note what ended a model's run early, so that the next one has its turn."""
         try:
             yield
@@ -186,6 +188,21 @@ class _Trial:
         questions = self.task.questions if isinstance(self.task, Ask) else {}
         scales = [name for name, question in questions.items() if isinstance(question, Scale)]
         return frame.assign(**{name: frame[name].round() for name in scales})
+
+
+def named(calls: Sequence[Asked]) -> list[str]:
+    """Return the name of each call in a table: its model, or its cascade, with the promise where several differ in it.
+
+    A cascade takes its name, so that a plan shows it too.
+    """
+    cascades = [call for call in calls if isinstance(call, CascadeCall)]
+    promises = {id(call): (call.cascade.accuracy, call.cascade.confidence) for call in cascades}
+    alike = {call.label: {promises[id(one)] for one in cascades if one.label == call.label} for call in cascades}
+    for call in cascades:
+        if len(alike[call.label]) > 1:
+            accuracy, confidence = promises[id(call)]
+            call.label = f"{call.label} (accuracy {accuracy:g}, confidence {confidence:g})"
+    return [call.label if isinstance(call, CascadeCall) else call.model.id for call in calls]
 
 
 def plain(task: Task) -> Task:

@@ -16,6 +16,7 @@ import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.frame.compare import front, scored
 from cfai_nb.frame.rows import first_ones
+from cfai_nb.models import find
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -113,6 +114,19 @@ def test_a_copy_with_a_truth_stands_for_one_without() -> None:
     inputs, known = ["a", "b", "a", None, "b", "a"], np.array([False, True, True, True, True, True])
     assert first_ones(inputs, known).tolist() == [False, True, True, False, False, False]
     assert first_ones(inputs).tolist() == [True, True, False, False, False, False]
+
+
+def test_models_and_cascades_are_each_in_the_table() -> None:
+    """Model objects are taken as names are, and two cascades of the same models have a row each, priced and asked."""
+    flash, omni = (find(name) for name in ("clef-flash", "clef-omni"))
+    given = [flash, cf.Cascade(flash, omni, 0.8), cf.Cascade("clef-flash", "clef-omni")]
+    names = [CLEF, *(f"clef-flash → clef-omni (accuracy {share}, confidence 0.95)" for share in (0.8, 0.95))]
+    frame = tickets(8)
+    assert list(frame.cfai.compare.plan(TASK, "text", models=given).plans) == names
+    with pytest.warns(cf.CfaiWarning, match="8 rows are too few"):
+        assert list(frame.cfai.compare(TASK, "text", models=given).table.index) == names
+    with pytest.raises(ValueError, match="give at least two models"):
+        frame.cfai.compare(TASK, "text", models=[flash, "clef-flash"])
 
 
 def test_a_refused_model_does_not_stop_the_others() -> None:
