@@ -304,6 +304,12 @@ def test_sim_join(frame: pd.DataFrame) -> None:
         frame.cfai.sim_join(other, "vec", "text", how="outer")
     with pytest.raises(ValueError, match="overlap"):
         frame.cfai.sim_join(other, "vec", "text", suffixes=(None, None))
+    scored = frame.set_axis(pd.MultiIndex.from_product([["a"], range(len(frame))]), axis=0).assign(score="mine")
+    for one, two in ((scored, other), (frame, other.assign(score=1))):
+        with pytest.raises(cf.ColumnError, match="column 'score' already"):
+            one.cfai.sim_join(two, "text", "text")
+    both = scored.cfai.sim_join(other.assign(score=1), "vec", "text")
+    assert both[["score_x", "score_y"]].drop_duplicates().to_numpy().tolist() == [["mine", 1]]
 
 
 def test_dedupe(frame: pd.DataFrame) -> None:
