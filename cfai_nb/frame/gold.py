@@ -21,6 +21,7 @@ from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
 from .call import warn
+from .polars import in_kind
 
 if TYPE_CHECKING:
     from .._engine.store.reviews import Mark
@@ -79,12 +80,14 @@ class Gold:
     def __repr__(self) -> str:
         return f"<gold {self.name!r}: {len(self):,} of {len(self._marks):,} rows labelled>"
 
+    @in_kind
     def match(self, data: rows.Frame, on: Any = None) -> pd.Series[Any]:
         """Return the labels on the index of a frame, also of rows with equal content; missing where there is none.
 
         Parameters
         ----------
         data : DataFrame or Series
+            Of pandas, or of Polars; the labels are then a Series of Polars.
         on : str
             The column or template that was reviewed.  A Series needs none.
 
@@ -96,6 +99,7 @@ class Gold:
         found = laid(digests(contents(data, on)), known)
         return pd.Series(found, index=data.index, name=self.name, dtype=object)
 
+    @in_kind
     def weights(self, data: rows.Frame, on: Any = None) -> pd.Series[float]:
         """Return with which probability each row was drawn, the ``weights`` of ``cf.quality``.
 

@@ -7,6 +7,7 @@ colors here too, so that it agrees with its still picture.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from ..errors import takes_options
+from ..frame.polars import from_polars
 from ..html import markup
 from ..media.cells import COLORS
 from ..vectors import VectorColumn
@@ -72,9 +74,20 @@ def theme(ax: Axes) -> Theme:
 
 
 def plot(draw: Callable[_Options, Axes]) -> Callable[_Options, Axes]:
-    """Complete the docstring with the parameters all plots share, and refuse options the plot does not have."""
+    """Complete a docstring with the parameters all plots share; take Polars too, and refuse unknown options."""
     draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _IN_FULL)
-    return takes_options()(draw)
+
+    @functools.wraps(draw)
+    def drawn(*args: _Options.args, **options: _Options.kwargs) -> Axes:
+        given: Any = draw
+        return given(*map(_taken, args), **{name: _taken(value) for name, value in options.items()})  # type: ignore[no-any-return]
+
+    return takes_options()(drawn)
+
+
+def _taken(value: Any) -> Any:
+    """Return what is drawn as pandas, where it is of Polars; also the results in a dict."""
+    return {name: from_polars(each) for name, each in value.items()} if type(value) is dict else from_polars(value)
 
 
 def new_axes(width: float, height: float) -> Axes:

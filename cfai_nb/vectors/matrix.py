@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import takes_options
-from .vector import Space, Vector, base_and_rows, same_space
+from .vector import Space, Vector, base_and_rows, listed, same_space
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -152,7 +152,7 @@ def _array(cell: Any, at: int) -> Any:
     if isinstance(cell, np.ndarray):
         return cell
     try:
-        if isinstance(cell, (list, tuple)):
+        if listed(cell):
             return np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):
         pass

@@ -146,13 +146,18 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     if not column:
         return np.empty((0, 0), dtype=np.float32)
     if _not_a_vector(column) is not None:
-        arrays = [np.asarray(cell, dtype=np.float32) if isinstance(cell, (list, tuple)) else cell for cell in column]
+        arrays = [np.asarray(cell, dtype=np.float32) if listed(cell) else cell for cell in column]
         if (bad := _not_a_vector(arrays)) is not None:
             raise ValueError(f"row {bad} is not a vector but {type(column[bad]).__name__}; drop missing rows first")
         column = arrays
     same_space(column)
     block = _one_block(column)
     return np.stack(column).astype(np.float32, copy=False) if block is None else block
+
+
+def listed(cell: Any) -> bool:
+    """Whether a cell holds a list of values, or a Series of them, as the cells of a Polars column are."""
+    return isinstance(cell, (list, tuple)) or (hasattr(cell, "to_numpy") and hasattr(cell, "__len__"))
 
 
 def _not_a_vector(column: list[Any]) -> int | None:
