@@ -72,7 +72,7 @@ def label_clusters(
     Raises
     ------
     ValueError
-        There are not as many clusters as rows, or `labels` names one that is not there.
+        There are not as many clusters as rows, `labels` names one that is not there, or `on_error` is not "raise".
     RowsFailed
         The model gave no fitting labels twice.
 
@@ -85,6 +85,8 @@ def label_clusters(
         text, clusters = None, text  # a Series needs no column: s.cfai.label_clusters(clusters)
     if model is None:
         refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
+    elif options.get("on_error") not in (None, "raise"):
+        raise ValueError(f'on_error={options["on_error"]!r}: each cluster needs its label, so give "raise" or nothing.')
     known = _Clusters(data, text, clusters, labels or {})
     if model is None:
         return lambda: known.named(_distinct(known.terms(n), known.names))

@@ -198,6 +198,8 @@ def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
         frame.cfai.to_vectorize("index", "vec", model="bge-m3")
     with pytest.raises(TypeError, match=r"without model= .* nothing is sent, so queue= would have no effect"):
         frame.cfai.label_clusters("text", [0] * 5, queue=True)
+    with pytest.raises(ValueError, match="on_error='keep': each cluster needs its label"):
+        frame.cfai.label_clusters("text", [0] * 5, model="default", on_error="keep")
     assert frame.cfai.cluster("vec", 2, progress=False, budget=1, cache=False).notna().sum() == 4
     assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
 
