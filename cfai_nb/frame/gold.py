@@ -182,17 +182,8 @@ def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
                 f"such as one column of a template, give cf.gold({given.name!r}).match(df, 'that column')."
             )
         return found
-    if isinstance(given, str):
-        if not isinstance(data, pd.DataFrame) or given not in data.columns:
-            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
-            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
-        given = data[given]
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(series) != len(data):
-        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
-    return series.set_axis(data.index)
+    made: pd.Series[Any] = rows.laid_on(data, given, "truth")
+    return made
 
 
 def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any = None) -> list[Any]:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from .. import vectors
-from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Generate
 from . import rows as frames
@@ -180,17 +179,8 @@ class _Clusters:
     def _clusters(self, given: Any) -> pd.Series[Any]:
         if given is None:
             raise ValueError("say which cluster each row is of: label_clusters('text', df.cfai.cluster('vector'))")
-        if isinstance(given, str):
-            column = frames.column_of(self.data, given)
-            if column is None:
-                raise ColumnError(f"There is no column {given!r} of clusters.")
-            given = column
-        if isinstance(given, pd.Series) and not given.index.equals(self.data.index):
-            raise ValueError("the clusters have another index than the rows: align them first")
-        series = pd.Series(given) if not isinstance(given, pd.Series) else given
-        if len(series) != len(self.data):
-            raise ValueError(f"{len(self.data)} rows and {len(series)} clusters: one for each row is needed")
-        return series.reset_index(drop=True)
+        made: pd.Series[Any] = frames.laid_on(self.data, given, "clusters").reset_index(drop=True)
+        return made
 
     def prompt(self, column: vectors.VectorColumn | None) -> tuple[str, list[str]]:
         """Return the one question about all clusters, and the words of each."""

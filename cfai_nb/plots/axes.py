@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from ..errors import takes_options
 from ..frame.polars import from_polars
+from ..frame.rows import laid_on
 from ..html import markup
 from ..media.cells import COLORS
 from ..vectors import VectorColumn
@@ -230,15 +231,10 @@ def read_vectors(given: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bo
 
 def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
     """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
-    index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
-    if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
-        raise ValueError("the rows and their labels, texts or truths have different indexes: align them first")
-    if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
-        given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
-    series = given if isinstance(given, pd.Series) else pd.Series(given)
-    if len(series) != count:
-        raise ValueError(f"{count} rows and {len(series)} labels, texts or truths: one for each row is needed")
-    return series.reset_index(drop=True)
+    if not isinstance(like, (pd.Series, pd.DataFrame)):
+        like, given = pd.Series(index=range(count)), given.array if isinstance(given, pd.Series) else given
+    made: pd.Series[Any] = laid_on(like, given, "labels, texts or truths").reset_index(drop=True)
+    return made
 
 
 def label_order(series: pd.Series[Any]) -> list[Any]:

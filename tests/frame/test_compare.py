@@ -148,7 +148,7 @@ def test_a_refused_model_does_not_stop_the_others() -> None:
         (TASK, {"models": ["clef"]}, "at least two"),
         (TASK, {"models": ["clef-flash", CLEF]}, "all names of"),
         (TASK, {"models": MODELS, "truth": "colour"}, "no column 'colour'"),
-        (TASK, {"models": MODELS, "truth": ["a"]}, "1 answers for 3 rows"),
+        (TASK, {"models": MODELS, "truth": ["a"]}, "1 values for 3 rows"),
         (TASK, {"models": MODELS, "sample": 0}, "at least 1"),
         (TASK, {"models": MODELS, "truth": [None] * 3}, "no row has an input and a truth"),
         (cf.Embed(), {"models": ["bge-m3", "bge-small-en-v1.5"]}, "never equal"),

@@ -104,7 +104,7 @@ def test_similarity_row_by_row(frame: pd.DataFrame) -> None:
     assert found.isna().tolist() == [True, False, True, False, False]
     assert found.dropna().tolist() == pytest.approx([1, 1, 1])
     assert frame["vec"].cfai.similarity(frame["text"]).dropna().tolist() == pytest.approx([1] * 4)
-    with pytest.raises(ValueError, match="another index"):
+    with pytest.raises(ValueError, match="its index differs"):
         frame.cfai.similarity("vec", frame["vec"].reset_index(drop=True))
     with pytest.raises(ValueError, match=r"give df\['vec'\]"):
         frame.cfai.similarity("vec", "vec")
@@ -352,7 +352,7 @@ def test_labels_by_words(tickets: pd.DataFrame) -> None:
     assert len(set(wordless)) == 4
     with pytest.raises(ValueError, match=r"no clusters \[9\]"):
         tickets.cfai.label_clusters("text", clusters, labels={9: "nine"})
-    with pytest.raises(ValueError, match="80 rows and 2 clusters"):
+    with pytest.raises(ValueError, match="clusters: 2 values for 80 rows"):
         tickets.cfai.label_clusters("text", [1, 2])
 
 

@@ -344,11 +344,11 @@ def test_text_can_be_read_on_a_dark_figure() -> None:
 @pytest.mark.parametrize(
     ("given", "labels", "message"),
     [
-        (np.ones((3, 2)), ["a"], "3 rows and 1 labels"),
+        (np.ones((3, 2)), ["a"], "1 values for 3 rows"),
         (["a", "b"], None, "row 0 is not a vector but str"),
         ([[1.0, 2.0], [1.0]], None, "all of one length"),
         ([1, 2, 3], None, "row 0 is not a vector but int"),
-        (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
+        (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "its index differs"),
     ],
 )
 def test_what_is_not_a_map_is_refused(given: Any, labels: Any, message: str) -> None:
@@ -636,7 +636,7 @@ def test_answers_of_ask_are_chosen_by_question() -> None:
         (pd.Series([1.5]), None, "between 0 and 1"),
         (pd.Series([0.5]), ["a"], "True or False"),
         (pd.DataFrame({"score": [1.2], "confidence": [0.5]}), [1], "place on a scale"),
-        (sure(), ["a"], "4 rows and 1 labels"),
+        (sure(), ["a"], "1 values for 4 rows"),
     ],
 )
 def test_what_is_not_a_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
