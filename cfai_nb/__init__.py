@@ -74,7 +74,7 @@ from .tasks import (
     scale,
     yes_no,
 )
-from .vectors.vector import matrix
+from .vectors.matrix import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

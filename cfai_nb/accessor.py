@@ -1,7 +1,7 @@
-"""``df.cfai`` and ``s.cfai``: one class for both, one line per verb.
+"""``df.cfai`` and ``s.cfai``: one class for both, one entry per verb: its task, what it returns, and an example.
 
 It stands above the widgets, which it opens when they are used.  ``accessor.pyi`` is what editors and type checkers see
-of it: made by ``python tests/make_stub.py`` from the definitions named here.
+of it: made by ``python tests/freeze.py`` from the definitions named here.
 """
 
 from __future__ import annotations
@@ -17,32 +17,14 @@ from typing import Any
 
 import pandas as pd
 
+from . import tasks
 from .errors import fold, near, refuse_unknown, takes_options
 from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
-from .tasks import (
-    Ask,
-    Caption,
-    Check,
-    Classify,
-    Detect,
-    Embed,
-    Extract,
-    FixGrammar,
-    Generate,
-    GenerateImage,
-    Mask,
-    Moderate,
-    Rank,
-    Score,
-    Sentiment,
-    Speak,
-    Summarize,
-    ToMarkdown,
-    Transcribe,
-    Translate,
-)
+
+#: What the verbs return that ask questions, beside their answers.
+_BESIDE = "; with ``probabilities=True`` a DataFrame with the probabilities beside them."
 
 
 class WidgetMethod:
@@ -112,27 +94,75 @@ class Accessor:
     otherwise, and computed in blocks: an n-by-n matrix is never made.
     """
 
-    embed = TaskVerb(Embed)
-    classify = TaskVerb(Classify)
-    generate = TaskVerb(Generate)
-    ask = TaskVerb(Ask)
-    check = TaskVerb(Check)
-    score = TaskVerb(Score)
-    sentiment = TaskVerb(Sentiment)
-    filter = FilterVerb(Check)
-    extract = TaskVerb(Extract)
-    summarize = TaskVerb(Summarize)
-    translate = TaskVerb(Translate)
-    fix_grammar = TaskVerb(FixGrammar)
-    mask = TaskVerb(Mask)
-    image = TaskVerb(GenerateImage)
-    caption = TaskVerb(Caption)
-    detect = TaskVerb(Detect)
-    transcribe = TaskVerb(Transcribe)
-    speak = TaskVerb(Speak)
-    to_markdown = TaskVerb(ToMarkdown)
-    moderate = TaskVerb(Moderate)
-    rank = RankVerb(Rank)
+    embed = TaskVerb(
+        tasks.Embed, "Series: A vector a row, which records its model.", 'shop.cfai.embed("text").iloc[0].space'
+    )
+    classify = TaskVerb(
+        tasks.Classify,
+        f"Series or DataFrame: A label a row{_BESIDE}",
+        'shop.cfai.classify("text", ["delivery", "praise"])',
+    )
+    generate = TaskVerb(
+        tasks.Generate,
+        "Series or DataFrame: A text a row; with ``n`` a list of texts, with ``schema`` a column a field.",
+        'shop.cfai.generate("Answer in one line: {text}", max_tokens=40)',
+    )
+    ask = TaskVerb(
+        tasks.Ask,
+        "DataFrame: A column a question; with ``probabilities=True`` the probabilities beside them.",
+        'shop.cfai.ask("text", {"refund": cf.yes_no("Money back?"), "mood": cf.scale("angry", "calm", "glad")})',
+    )
+    check = TaskVerb(
+        tasks.Check,
+        f"Series or DataFrame: True or False a row{_BESIDE}",
+        'shop.cfai.check("text", "The customer wants money back")',
+    )
+    score = TaskVerb(
+        tasks.Score,
+        f"Series or DataFrame: A number a row{_BESIDE}",
+        'shop.cfai.score("text", ["angry", "calm", "glad"]).round(2)',
+    )
+    sentiment = TaskVerb(tasks.Sentiment, f"Series or DataFrame: A mood a row{_BESIDE}", 'shop.cfai.sentiment("text")')
+    filter = FilterVerb(
+        tasks.Check,
+        "DataFrame or Series: The rows for which the condition holds, as they are.",
+        'shop.cfai.filter("text", "The customer wants money back")["text"]',
+    )
+    extract = TaskVerb(
+        tasks.Extract,
+        "DataFrame: A column a field, of the type asked for.",
+        'shop.cfai.extract("text", {"thing": str, "parts": int})',
+    )
+    summarize = TaskVerb(tasks.Summarize, "Series: A text a row.", 'shop.cfai.summarize("text", max_words=8)')
+    translate = TaskVerb(tasks.Translate, "Series: A text a row.", 'shop.cfai.translate("text", "German")')
+    fix_grammar = TaskVerb(tasks.FixGrammar, "Series: A text a row.", 'shop.cfai.fix_grammar("text")')
+    mask = TaskVerb(tasks.Mask, "Series: A text a row.", 'shop.cfai.mask("text", ["person", "email"])')
+    image = TaskVerb(
+        tasks.GenerateImage,
+        "Series: A ``cf.Image`` a row; with ``n`` a list of them.",
+        'shop.cfai.image("{photo} as a watercolour", size=256).map(lambda picture: picture.size)',
+    )
+    caption = TaskVerb(tasks.Caption, "Series: A text a row.", 'shop.cfai.caption("photo")')
+    detect = TaskVerb(tasks.Detect, "Series: A list of boxes a row.", 'shop.cfai.detect("photo", "square").str.len()')
+    transcribe = TaskVerb(
+        tasks.Transcribe,
+        "Series or DataFrame: A text a row; with ``details=True`` a DataFrame.",
+        'shop.cfai.transcribe("voice")',
+    )
+    speak = TaskVerb(
+        tasks.Speak, "Series: A ``cf.Audio`` a row.", 'shop.cfai.speak("product").map(lambda sound: sound.seconds)'
+    )
+    to_markdown = TaskVerb(tasks.ToMarkdown, "Series: A text a row.", 'shop.cfai.to_markdown("file").iloc[0]')
+    moderate = TaskVerb(
+        tasks.Moderate,
+        "DataFrame: ``safe`` and ``categories``; with ``probabilities=True`` also the probabilities.",
+        'shop.cfai.moderate("text")',
+    )
+    rank = RankVerb(
+        tasks.Rank,
+        "DataFrame: The rows, best first, with a column ``score``.",
+        'shop.cfai.rank("text", "Where is my parcel?")[["text", "score"]].round(2)',
+    )
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
     tune = Verb("frame.tune", "tune")

@@ -1,4 +1,4 @@
-"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+"""What editors and type checkers see of the accessor; made by ``python tests/freeze.py``, not by hand."""
 # fmt: off
 
 import datetime as dt
@@ -163,13 +163,13 @@ class Accessor:
         self, on: Any = None, *, language: str | None = None, translate_to_english: bool = False,
         prompt: str | None = None, speakers: bool = False, details: bool = False, **options: Unpack[EmbeddingOptions],
     ) -> Any:
-        """Write down the words of each recording."""
+        """Transcribe each recording."""
     @TaskForm
     def speak(
         self, on: Any = None, *, voice: str | None = None, language: str | None = None, format: str | None = None,
         **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Read each text aloud."""
+        """Convert each text to speech."""
     @TaskForm
     def to_markdown(
         self, on: Any = None, *, css: str | None = None, output: Literal['markdown', 'text'] = "markdown",

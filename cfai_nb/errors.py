@@ -40,13 +40,14 @@ import difflib
 import functools
 import inspect
 import linecache
+import numbers
 import os
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeGuard, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -295,12 +296,19 @@ _SYNONYMS = (
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return the known option that was probably meant; empty if none is near."""
-    names = list(known)
-    lowered = name.lower()
-    synonyms = [each for group in _SYNONYMS if lowered in group for each in group if each in names]
-    swapped = [each for each in names if sorted(each) == sorted(lowered)]  # two letters exchanged
-    return next(iter([*synonyms, *swapped, *difflib.get_close_matches(lowered, names, n=1, cutoff=0.65)]), "")
+    """Return the known name that was probably meant, in any case of its letters; empty if none is near."""
+    names = {each.casefold(): each for each in known}
+    given = name.casefold()
+    synonyms = [each for group in _SYNONYMS if given in group for each in group if each in names]
+    swapped = [each for each in names if sorted(each) == sorted(given)]  # two letters exchanged
+    found = [*synonyms, *swapped, *difflib.get_close_matches(given, names, n=1, cutoff=0.65)]
+    return names[found[0]] if found else ""
+
+
+def hint(name: object, known: Iterable[object]) -> str:
+    """Return what an error about an unknown name ends with: `` Did you mean 'text'?``, or nothing if none is near."""
+    meant = near(str(name), map(str, known))
+    return f" Did you mean {meant!r}?" if meant else ""
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -316,10 +324,15 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     raise error
 
 
+def is_number(value: object, *, whole: bool = False) -> TypeGuard[float]:
+    """Whether this is a real number (a whole one), of Python or of numpy; true and false are not."""
+    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+
+
 def check_count(**options: object) -> None:
     """Refuse an option that has to be a whole number of at least 1 and is not."""
     for name, count in options.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if not is_number(count, whole=True) or count < 1:
             raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
 
 

@@ -17,29 +17,20 @@ from matplotlib.figure import Figure
 import cfai_nb as cf
 
 GROUNDS = {"light": "#ffffff", "dark": "#14181e"}  # those of the theme
-NAMES = (
-    "clusters",
-    "similarity",
-    "confidence",
-    "confusion",
-    "reliability",
-    "compare",
-    "cost",
-    "latency",
-    "concurrency",
-    "boxes",
-)
 _TOPICS = ["account", "billing", "bug", "returns", "shipping", "other"]
 
 
 def draw(folder: Path) -> None:
     """Draw what is missing in the folder."""
-    if all((folder / f"{name}-{ground}.png").exists() for name in NAMES for ground in GROUNDS):
+    if all((folder / f"{name}-{ground}.png").exists() for name in cf.plots.__all__ for ground in GROUNDS):
         return
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), cf.connect("emulator", store=False):
         warnings.simplefilter("ignore")
-        for name, (plot, size) in _plots().items():
+        drawn = _plots()
+        if differ := set(cf.plots.__all__) ^ drawn.keys():
+            raise KeyError(f"docs/gallery_plots.py: _plots and the plots of the package differ: {sorted(differ)}")
+        for name, (plot, size) in drawn.items():
             for ground, color in GROUNDS.items():
                 figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=color)
                 axes = figure.subplots()

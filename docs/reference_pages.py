@@ -20,16 +20,19 @@ from numpydoc.docscrape_sphinx import SphinxDocString
 
 import cfai_nb as cf
 from cfai_nb._engine.run_options import NAMES, RunOptions
+from cfai_nb.accessor import WidgetMethod
 from cfai_nb.cli import parser
+from cfai_nb.frame.verb import TaskVerb
 
+_TEXT, _WIDGETS = "Text in, a column out", "Widgets"
+#: The verbs of each part of the page. A task that is not named here stands in the first part, a widget in the last one.
 VERBS = {
-    "Text in, a column out": "embed classify generate ask check score sentiment extract summarize translate "
-    "fix_grammar mask moderate verify",
+    _TEXT: "verify",
     "Rows": "filter rank discover run compare tune review",
     "Pictures, sound and documents": "image caption detect transcribe speak to_markdown",
     "Vectors": "as_vectors search similarity sim_join dedupe cluster label_clusters project outliers",
     "Stores of the service": "to_vectorize to_ai_search answer",
-    "Widgets": "map playground preview gallery player",
+    _WIDGETS: "map",
 }
 CLASSES = ("Session", "Accessor", "Report", "Budget", "Cascade", "Gateway", "Image", "Audio", "Model", "Usage",
            "Column", "Request", "Answer")  # fmt: skip
@@ -129,12 +132,24 @@ def _class(name: str, value: type) -> str:
     return _entry("class", name, signature, "\n\n".join(part for part in parts if part))
 
 
+def verbs() -> dict[str, list[str]]:
+    """Return the names of all verbs, by the part of the page they stand in."""
+    parts = {title: names.split() for title, names in VERBS.items()}
+    made = {name: verb for name, verb in vars(cf.Accessor).items() if not name.startswith("_")}
+    rest = [name for name in made if not any(name in names for names in parts.values())]
+    tasks = [name for name in rest if isinstance(made[name], TaskVerb)]
+    widgets = [name for name in rest if isinstance(made[name], WidgetMethod)]
+    if unplaced := set(rest) - {*tasks, *widgets}:
+        raise KeyError(f"docs/reference_pages.py: name these verbs in VERBS: {sorted(unplaced)}")
+    return parts | {_TEXT: tasks + parts[_TEXT], _WIDGETS: parts[_WIDGETS] + widgets}
+
+
 def _verbs() -> str:
     bound = pd.DataFrame({"text": ["a"]}).cfai
     parts = []
-    for title, names in VERBS.items():
+    for title, names in verbs().items():
         parts.append(_heading(title))
-        for name in names.split():
+        for name in names:
             verb = getattr(bound, name)
             given = list(NAMES) if _runs(verb) else []
             signature = _signature(verb, given, "**run_options" if given else "")

@@ -1,8 +1,10 @@
-"""Write down what must not change by accident: ``python tests/freeze.py`` writes ``tests/frozen/``.
+"""Write every file that is made of the code: run ``python tests/freeze.py`` after a change on purpose.
 
-What is written: the packages that ``import cfai_nb`` loads, every public name with its signature, every verb's options,
-the texts of the command line, and a digest of every request that each verb sends to each model.  ``test_frozen.py``
-compares.  A change on purpose is written down by running this again: the difference in git says what it was.
+It writes ``tests/frozen/``, what must not change by accident: the packages that ``import cfai_nb`` loads, every public
+name with its signature, every verb's options, the texts of the command line, and a digest of every request that each
+verb sends to each model.  And it writes the stub of the accessor (``make_stub.py``) and the table of verbs in the
+documentation.  ``test_frozen.py``, ``test_stub.py`` and ``test_docs.py`` compare; the difference in git says what
+changed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from typing import Any
 import pydantic_core
 
 FOLDER = Path(__file__).parent / "frozen"
+#: What a test that compares says.
+HINT = "if this change is on purpose, run `python tests/freeze.py` and look at the difference in git"
+TABLE = Path(__file__).parent.parent / "docs" / "reference" / "table.md"
+_FROM, _TO = "<!-- verbs -->\n", "\n<!-- /verbs -->"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 #: What of a request goes over the wire.
 _TRAVELS = ("path", "query", "headers", "content_type", "content", "form", "json")
@@ -39,22 +45,29 @@ def loaded() -> Iterator[str]:
 
 
 def public() -> Iterator[str]:
-    """Public names, and how each is called."""
+    """Public names, those of public modules too, and how each is called."""
     import cfai_nb as cf
 
     for name in sorted(cf.__all__):
-        yield f"{name}{_signature(getattr(cf, name))}"
+        value = getattr(cf, name)
+        yield f"{name}{_signature(value)}"
+        if inspect.ismodule(value):
+            yield from (f"{name}.{each}{_signature(getattr(value, each))}" for each in sorted(value.__all__))
 
 
 def verbs() -> Iterator[str]:
-    """What a frame can be asked, with all options."""
+    """What a frame can be asked, with all options; those that all verbs share are written once."""
     import pandas as pd
 
     import cfai_nb as cf
+    from cfai_nb._engine.run_options import NAMES
+
+    shared = "".join(f", {name}=None" for name in NAMES)
+    yield f"every verb with **run_options: {shared[2:]}"
 
     accessor = cf.Accessor(pd.DataFrame({"text": ["a"]}))
     for name in sorted(name for name in dir(accessor) if not name.startswith("_")):
-        yield f"{name}{_signature(getattr(accessor, name))}"
+        yield f"{name}{_signature(getattr(accessor, name))}".replace(shared, ", **run_options")
 
 
 def _signature(thing: Any) -> str:
@@ -112,8 +125,21 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
 }  # fmt: skip
 
 
+def table() -> str:
+    """Return the page of the documentation with the table of verbs, made again."""
+    from cfai_nb.cli.verbs import markdown
+
+    before, start, rest = TABLE.read_text(encoding="utf-8").partition(_FROM)
+    _, end, after = rest.partition(_TO)
+    return "".join([before, start, markdown(), end, after])
+
+
 def main() -> None:
-    """Write all parts."""
+    """Write all files."""
+    import make_stub
+
+    make_stub.STUB.write_text(make_stub.stub(), encoding="utf-8")
+    TABLE.write_text(table(), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
     for name, lines in PARTS.items():
         (FOLDER / f"{name}.txt").write_text("\n".join(lines()) + "\n", encoding="utf-8")

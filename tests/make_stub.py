@@ -1,8 +1,8 @@
-"""Write down what editors and type checkers see of the accessor: ``python tests/make_stub.py`` writes ``accessor.pyi``.
+"""Make the stub of the accessor, which editors and type checkers read: ``python tests/freeze.py`` writes it.
 
 Every verb is declared once in the stub, with the options of its task or function and the run options; three generic
-classes give it the forms of a verb.  ``test_stub.py`` compares, so that the stub cannot
-drift from the verbs, and ``typed_use.py`` is checked by mypy against it.
+classes give it the forms of a verb.  ``test_stub.py`` compares, so that the stub cannot drift from the verbs, and
+``typed_use.py`` is checked by mypy against it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cfai_nb.tasks import Task
 STUB = Path(cfai_nb.__file__).with_name("accessor.pyi")
 _LONGEST, _WIDEST = 40, 105
 _HEAD = '''\
-"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+"""What editors and type checkers see of the accessor; made by ``python tests/freeze.py``, not by hand."""
 # fmt: off
 
 {imports}

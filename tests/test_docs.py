@@ -10,6 +10,7 @@ from typing import Any
 import kept_vectors
 import pandas as pd
 import pytest
+from freeze import HINT, table
 from pages import PAGES, ROOT, agrees, differences, examples, run
 
 import cfai_nb as cf
@@ -86,6 +87,24 @@ def test_names_exist(name: str) -> None:
     assert set(re.findall(r"cfai-nb (\w+)", prose)) <= set(known)
 
 
+def named(path: str) -> list[Path]:
+    """The files or folders a guide names: from the root, from the package, or a file by its name alone."""
+    places = [ROOT / path, ROOT / "cfai_nb" / path]
+    return [place for place in places if place.exists()] or ([] if "/" in path else [*ROOT.glob(f"cfai_nb/**/{path}")])
+
+
+@pytest.mark.parametrize("guide", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_guides_name_what_is_there(guide: str) -> None:
+    """Every file and folder that a guide names is there, and every name it says is in a file is in it."""
+    text = (ROOT / guide).read_text("utf-8")
+    paths = {path for path in re.findall(r"`([\w./]+(?:\.py|\.json|\.pyi|/))`", text) if "docs/_build" not in path}
+    assert len(paths) > 15
+    assert {path for path in paths if not named(path)} == set()
+    inside = re.findall(r"`(\w+)` (?:of|in) `([\w./]+\.py)`", text)
+    assert inside
+    assert [pair for pair in inside if not any(pair[0] in file.read_text("utf-8") for file in named(pair[1]))] == []
+
+
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_links_lead_somewhere(name: str) -> None:
     """Every relative link names a file of the project, and every link within the page a heading."""
@@ -126,11 +145,16 @@ def test_the_table_of_requests(verb: str, options: dict[str, Any], rows: int, re
     assert planned == cf.last_run().event.requests == requests
 
 
+def test_every_plot_is_in_the_gallery() -> None:
+    """The gallery draws each plot and has a part about it."""
+    page, drawn = TEXTS["docs/gallery.md"], (ROOT / "docs" / "gallery_plots.py").read_text("utf-8")
+    shown = [name for name in cf.plots.__all__ if f"## {name}\n" in page and f'"{name}": (' in drawn]
+    assert shown == cf.plots.__all__, "a plot has an entry in docs/gallery_plots.py and a part in docs/gallery.md"
+
+
 def test_the_part_about_verbs_is_made_by_the_code() -> None:
     """Every verb that sends something stands in the table with its models, and has an example with its output."""
-    from cfai_nb.cli.verbs import EXAMPLES, markdown
-
-    assert set(EXAMPLES) == {name for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")}
     text = TEXTS["docs/reference/table.md"]
-    part = text.partition("<!-- verbs -->\n")[2].partition("\n<!-- /verbs -->")[0]
-    assert part == markdown()
+    verbs = [name for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")]
+    assert [name for name in verbs if f"| `{name}` |" not in text or f"shop.cfai.{name}(" not in text] == [], HINT
+    assert text == table(), HINT

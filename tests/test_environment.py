@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 #: Where conda-forge has another name than the package index.
 ON_CONDA = {"matplotlib": "matplotlib-base", "soundfile": "pysoundfile"}
 #: Listed for the notebook, or for reading its files, and no dependency of the package.
-BESIDE = {"python", "pip", "jupyterlab", "ipykernel", "pyarrow"}
+BESIDE = {"python", "pip", "jupyterlab", "ipykernel", "pyarrow", "polars"}
 SPEC = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(?: (?P<versions>\S+))?")
 
 

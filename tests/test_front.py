@@ -69,6 +69,12 @@ def test_all_is_what_is_there() -> None:
     assert {name for name in rest if not inspect.ismodule(vars(cf)[name])} <= {"Any", "TYPE_CHECKING", "annotations"}
 
 
+def test_the_task_of_every_verb_is_public() -> None:
+    """`df.cfai.run`, `compare`, `tune` and `cf.enrich` take tasks, so every verb's own has a public name."""
+    tasks = {verb.task.__name__ for verb in vars(cf.Accessor).values() if hasattr(verb, "task")}
+    assert tasks - set(cf.__all__) == set(), "name these in cfai_nb/__init__.py: in the import and in __all__"
+
+
 def test_unknown_name_is_an_attribute_error() -> None:
     """A name that is not there says so, as for any module."""
     with pytest.raises(AttributeError, match="'cfai_nb' has no attribute 'embbed'"):

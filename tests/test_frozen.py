@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from freeze import FOLDER, PARTS
+from freeze import FOLDER, HINT, PARTS
 
 SLOW = {"loaded", "requests"}
 
@@ -14,6 +14,6 @@ def test_nothing_changed_by_accident(part: str) -> None:
     kept = (FOLDER / f"{part}.txt").read_text(encoding="utf-8").splitlines()
     now = list(PARTS[part]())
     if part == "loaded":  # not every package is there for every Python
-        assert set(now) <= set(kept)
+        assert set(now) <= set(kept), HINT
     else:
-        assert now == kept
+        assert now == kept, HINT

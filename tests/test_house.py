@@ -14,7 +14,7 @@ import pytest
 import cfai_nb as cf
 
 HOUSE = Path(cf.__file__).parent
-#: What is allowed.  A number here only goes down.
+#: What is allowed.  A number here only goes down, but for the file of a new verb, plot, widget or family of models.
 ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 18, 198, 450, 60, 3
 FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 222
 
@@ -41,9 +41,13 @@ def test_the_top_of_the_package_is_seen_at_a_glance() -> None:
 
 def test_files_are_few_and_of_a_readable_size() -> None:
     """A file is one idea; none is longer than what can be read in one go."""
-    assert len(sources()) <= FILES
+    count = len(sources())
+    assert count <= FILES, (
+        f"{count} files: put the new part into the file that has this idea, or merge two; for a new verb, plot, widget "
+        "or family of models, which have a file each, raise FILES in tests/test_house.py by one"
+    )
     sizes = {str(path.relative_to(HOUSE)): len(path.read_text("utf-8").splitlines()) for path in sources()}
-    assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > LINES_OF_A_FILE} == {}, "split these"
 
 
 def test_functions_fit_on_a_screen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import kept_vectors
 import nbclient
 import nbformat
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +92,16 @@ def said(notebook: Any, numbers: bool = True) -> list[str]:
 def test_all_notebooks_are_run() -> None:
     """The notebooks are numbered without a gap, so that none is missing below."""
     assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02}_" for number in range(1, 8)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_imports_what_is_installed_for_notebooks(path: Path) -> None:
+    """A notebook imports the package, the standard library, and what the environment file brings."""
+    listed = yaml.safe_load((FOLDER.parent / "environment.yml").read_text("utf-8"))["dependencies"]
+    brought = {each.split()[0].removesuffix("-base") for each in listed if isinstance(each, str)}
+    code = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
+    names = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    assert names - sys.stdlib_module_names <= {"cfai_nb", *brought}
 
 
 @pytest.mark.timeout(300)

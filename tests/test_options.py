@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.errors import near, refuse_unknown, takes_options
+from cfai_nb.errors import hint, near, refuse_unknown, takes_options
+from cfai_nb.models import find
+from cfai_nb.vectors import search
 
 #: What some calls cannot do without before their options are looked at.
 NEEDED: dict[str, tuple[Any, ...]] = {
@@ -118,4 +120,57 @@ def test_signatures_stay_as_they_are() -> None:
         made(1, tow=1, zzz=1)
     assert near("TRESHOLD", ["k", "threshold"]) == "threshold"
     assert near("nonsense", ["k"]) == ""
+    assert (near("TXET", ["Text", "k"]), near("shop.nmae", ["Shop.Name"])) == ("Text", "Shop.Name")
+    assert (hint("txt", ["text", 3]), hint(None, ["text"])) == (" Did you mean 'text'?", "")
     refuse_unknown("f", ["k"], ["k"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency": np.int64(3)}, {"patience": np.float32(2)}, {"budget": np.float32(1)}, {"neurons": np.int64(9)},
+        {"queue": np.bool_(True)}, {"fetch": np.bool_(False)}, {"progress": np.bool_(False)}, {"cache": np.bool_(True)},
+    ],
+)  # fmt: skip
+def test_numbers_of_numpy_are_numbers(options: dict[str, Any]) -> None:
+    """A run option is taken from an array as from Python, and kept as Python's own."""
+    with cf.connect("emulator") as session:
+        made = session.options(options)
+        assert made == session.options({name: value.item() for name, value in options.items()}) or made.budget
+        assert isinstance(made.concurrency, int | str)
+        assert made.budget is None or type(made.budget.limit) is float
+
+
+def test_settings_of_numpy_are_sent_as_numbers() -> None:
+    """Options of a task that come out of an array are part of a request like others."""
+    given = cf.Generate(max_tokens=np.int64(20), temperature=np.float32(0.5), seed=np.uint8(3))  # type: ignore[arg-type]
+    request = next(given.conversation(["hello"], find("glm-4.7-flash")))
+    assert [type(request.json[name]) for name in ("max_completion_tokens", "temperature", "seed")] == [int, float, int]
+    drawn = cf.GenerateImage(size=(np.int64(512), np.int64(256)))  # type: ignore[arg-type]
+    assert [type(each) for each in drawn.size or ()] == [int, int]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda d: d.cfai.embed("text", queue="no"), r"queue='no': give True or False"),
+        (lambda d: d.cfai.embed("text", fetch="no"), r"fetch='no': give True or False"),
+        (lambda d: d.cfai.embed("text", progress=2), r"progress=2: give True or False"),
+        (lambda d: cf.connect("emulator", queue="no"), r"queue='no': give True or False"),
+        (lambda d: d.cfai.embed("text", concurrency=True), "concurrency=True"),
+        (lambda d: d.cfai.embed("text", patience="long"), "patience='long': give seconds"),
+        (lambda d: d.cfai.embed("text", budget=float("nan")), "budget=nan must be a non-negative number"),
+        (lambda d: d.cfai.generate("{text}", temperature="hot"), r"temperature='hot' is outside the range .*: 0 to 2"),
+        (lambda d: d.cfai.generate("{text}", temperature=True), "temperature=True"),
+        (lambda d: d.cfai.generate("{text}", seed="hot"), "seed='hot': give a whole number"),
+        (lambda d: d.cfai.generate("{text}", max_tokens=np.float32(20)), r"max_tokens=20.0 must be a whole number"),
+        (lambda d: d.cfai.filter("text", "it is short", threshold=True), "threshold=True"),
+        (lambda d: search(np.eye(3), np.eye(3), top_k=True), "top_k=True must be a whole number of at least 1"),
+        (lambda d: cf.Gateway("g", cache_key=5), "cache_key=5"),  # type: ignore[arg-type]
+        (lambda d: cf.Gateway("my.gw"), "at most 64 letters, digits, - and _"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_words(frame: pd.DataFrame, call: Any, words: str) -> None:
+    """What is not a number, or not a yes or no, names the option and what it takes; nothing is guessed."""
+    with pytest.raises(ValueError, match=words):
+        call(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import math
@@ -53,7 +54,8 @@ def weather(city: str, day: int, unit: str = "C", places: list[str] | None = Non
 QUESTIONS = {"a": cf.yes_no("Is it?", yes="it is"), "b": cf.choice("x", "y"), "c": cf.scale("low", "high")}
 #: Stands for bytes that are no JSON: a text, in the words of the schemas.
 RAW = "raw bytes"
-#: What the verbs are asked with; a verb without options that must be given needs no line.
+#: What the verbs are asked with, here, in ``freeze.py`` and (the first of each) in ``test_every_verb.py``.  A verb with
+#: an option that must be given needs a line; other lines are there for requests that look different.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "embed": [
         {}, {"pooling": "cls"}, {"role": "query"}, {"role": "document"}, {"role": "query", "instruction": "find it"},
@@ -239,6 +241,8 @@ def accepted(task: cf.Task, model: Model) -> bool:
 @cache
 def cases(verb: str) -> list[tuple[cf.Task, Model]]:
     """Every task of a verb with every current model that it accepts."""
+    needed = {each.name for each in dataclasses.fields(VERBS[verb]) if each.default is dataclasses.MISSING}
+    assert verb in OPTIONS or not needed, f"give {verb} a line in OPTIONS of tests/test_requests.py, with {needed}"
     tasks = [VERBS[verb](**options) for options in OPTIONS.get(verb, [{}])]
     return [(task, model) for task in tasks for model in CURRENT if accepted(task, model)]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from freeze import HINT
 from make_stub import STUB, stub
 
 
 def test_the_stub_is_up_to_date() -> None:
-    """As made from the verbs; after a change of a verb, ``python tests/make_stub.py`` writes it again."""
-    assert STUB.read_text(encoding="utf-8") == stub()
+    """As made from the verbs; after a change of a verb, ``python tests/freeze.py`` writes it again."""
+    assert STUB.read_text(encoding="utf-8") == stub(), HINT

@@ -31,7 +31,7 @@ from .run_options import digest_of
 from .run_state import Failed, Indexes, Run, errors_apart
 from .sender import RunSender
 from .stopping import run_local
-from .store.codec import Turn
+from .store.codec import Turn, as_stored
 
 #: The headers of an answer that are kept: how it is read, and the gateway's log.
 _HEADERS = ("content-type", "cf-aig-log-id")
@@ -131,6 +131,7 @@ class Conversations:
         keys = [self._plan.keys[index] for index in batch]
         point = self._open(keys)
         log: str | None = None
+        asked: set[str] = set()  # where a gateway may have a cache: the digests of the requests so far
         steps = self._plan.task.conversation(inputs, self._plan.model)
         cells: Cells
         try:
@@ -139,12 +140,17 @@ class Conversations:
                 if isinstance(step, Local):
                     step = _next_turn(steps, await run_local(step.do))
                     continue
+                fresh = again
+                if self._run.options.gateway is not None:  # a further sample is not the copy of an earlier one
+                    digest = digest_of(step, 16)
+                    fresh = again or digest in asked
+                    asked.add(digest)
                 answer = point.replay(step)
                 if answer is None:
                     if (trouble := self.trouble()) is not None:
                         raise trouble
                     first = not point.turns
-                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, again=again)
+                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, fresh=fresh)
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
@@ -223,14 +229,19 @@ class Conversations:
         run, keys = self._run, self._plan.keys
         store = None if run.options.cache is False else self._engine.store
         before = point.paid
-        read, cells, failed = _finite(batch, cells) if isinstance(cells, np.ndarray) else errors_apart(batch, cells)
+        if isinstance(cells, np.ndarray) and cells.ndim == 2 and cells.dtype.kind in "fiu":
+            read, cells, failed = _finite(batch, cells)
+        else:
+            read, cells, failed = _storable(*errors_apart(batch, list(cells)))
         try:
             rows = run.deliver(read, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in read]
             rows, read = 0, []
         records: list[tuple[list[bytes], Cells]] = [([keys[index] for index in read], cells)] if len(read) else []
-        records += [([keys[index]], [error]) for index, error in failed if error.code in KEPT]
+        for index, failure in failed:
+            if failure.code in KEPT and not _storable([index], [failure], [])[2]:
+                records.append(([keys[index]], [failure]))
         # A row counts once, in the first charge, however many turns it took.
         charges = self._noted(point, rows)
         for names, found in records:
@@ -249,6 +260,22 @@ class Conversations:
                 store.put(names, found, charges, log, before=before, owner=run.id, ends=point.stored_key)
                 before, charges = 0.0, []
         return failed
+
+
+def _storable(batch: Indexes, cells: Cells, failed: Failed) -> tuple[Indexes, Cells, Failed]:
+    """Return cells as the store returns them, so that first and later answers are equal; fail what it cannot hold."""
+    try:
+        return batch, as_stored(cells), failed
+    except (TypeError, ValueError) as error:
+        why = AnswerError(f"the store cannot hold the cell ({error}); return texts, numbers, lists or dicts", "cell")
+    good: list[int] = []
+    found: Cells = []
+    for index, cell in zip(map(int, batch), cells, strict=True) if len(batch) > 1 else ():
+        one, kept, unheld = _storable([index], [cell], [])
+        good, found, failed = [*good, *one], [*found, *kept], [*failed, *unheld]
+    if len(good) == len(batch) or len(batch) == 1:  # each alone may be held, and not a picture beside a text
+        return [], [], [*failed, *((int(index), why) for index in batch)]
+    return _storable(good, found, failed)
 
 
 def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[Indexes, Cells, Failed]:

@@ -76,7 +76,7 @@ class Engine:
         rate = model.rate if self.rate == "auto" else self.rate
         # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
         group = model.id if model.can("requires_workers_paid") else model.task
-        return self.share.limiter(model.id, group, rate, server=model.source == "server")
+        return self.share.limiter(model.id, group, rate, model.source == "server", own=True)
 
     async def ready(self) -> None:
         """Wait until it is known which process decides about limits and budgets; for a few seconds at most."""

@@ -55,6 +55,7 @@ class Rate:
         self.limit = per_minute  # or as learned
         self.mode: Literal["open", "closed", "even"] = "open"
         self._sent: collections.deque[float] = collections.deque()  # of the last minute, refused ones taken out
+        self.asked = 0  # requests for which another process was asked for a place, and that have not left yet
         self._next = 0.0  # when the next may go, as far as spacing goes
         # With a given number, the first requests start gently (half a second in total): a service that spreads its
         # minute evenly then refuses after two or three of them, and not after all of a burst.
@@ -175,9 +176,9 @@ class Rate:
 
     def _opens(self, now: float) -> float:
         """Seconds until the minute has room, counting what was sent in the last one."""
-        if self.limit is None or len(self._sent) < int(self.limit):
+        if self.limit is None or (over := len(self._sent) + self.asked - int(self.limit)) < 0:
             return 0.0
-        return self._sent[len(self._sent) - int(self.limit)] + _WINDOW - now
+        return self._sent[over] + _WINDOW - now if over < len(self._sent) else _MINUTE
 
     def _forget(self, now: float) -> None:
         while self._sent and self._sent[0] <= now - _WINDOW:

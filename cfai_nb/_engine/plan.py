@@ -18,7 +18,7 @@ from ..html import markup
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import dollars, money, neurons_only
-from ..tasks import ChatTask, Input, Task, tokens_of
+from ..tasks import Input, Task, tokens_of
 from ..tasks.dialects.key import code_of
 from ..vectors.vector import stand_in
 
@@ -157,7 +157,8 @@ class Plan:
             s = "es were" if self.fetched > 1 else " was"
             lines.append(f"  {self.fetched:,} address{s} fetched to price it; the content is kept for the call")
         if e.overlong:
-            lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
+            inputs = markup.counted(e.overlong, "input")
+            lines.append(f"  {inputs} may be longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)
 
 
@@ -234,12 +235,11 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     """Return the complete key of each input.
 
     A key covers the task with its version, every option and, for a user's own task, its code; the model; the server;
-    the account, where an option names something that belongs to it (a fine-tune); and the input.
+    the account, where an option names something that belongs to it (a fine-tune, an instance); and the input.
     """
     asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
-    owned = task.account_fields if isinstance(task, ChatTask) else ()
-    asked += [{"account": account}] if any(getattr(task, name) for name in owned) else []
+    asked += [{"account": account}] if any(getattr(task, name) for name in task.account_fields) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
     keys = []
     for value in inputs:

@@ -125,7 +125,7 @@ class Runner:
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
-        """Raise before the first request if the price of the inputs alone, which is certain, exceeds the budget.
+        """Raise before the first request if the inputs alone exceed the budget, by an estimate of their price.
 
         Nothing is sent at an unknown price either, unless the budget allows it.
         """
@@ -139,11 +139,11 @@ class Runner:
             total += budget.neurons_of(price(Usage(least), model), model.id)
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
-            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"
+            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would fit"
             raise BudgetError(
-                f"{self._plan.task.name} with {model.id} needs at least {money(total, exact=False)}; "
-                f"the budget is {budget.label}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
-                "cheaper model."
+                f"{self._plan.task.name} with {model.id} needs about {money(total)} or more; the budget is "
+                f"{budget.label}. Nothing was sent. {some if fits else 'Not even the first request fits'}: raise "
+                "budget=, or take fewer rows or a cheaper model."
             )
 
     async def _load_stored(self, wanted: Sequence[int]) -> list[int]:
@@ -226,9 +226,6 @@ class Runner:
         keys, cache, inputs = self._plan.keys, self.run.options.cache, self._engine.share.inputs
         wanted = [] if cache is False else [keys[index] for index in batch]  # else its answers are not shared
         in_flight, others, late = await inputs.claim(wanted, stored=cache is True)
-        if self.run.halted:
-            inputs.complete(in_flight)
-            return
         if late:
             self._late += [index for index in batch if keys[index] in late]
             batch = [index for index in batch if keys[index] not in late]
@@ -237,6 +234,9 @@ class Runner:
                 self._followed.append((index, other))
             elif keys[index] in others:
                 self.run.fail(index, InputError(_CIRCULAR, "circular"))
+        if self.run.halted:
+            inputs.complete(in_flight)
+            return
         mine = [index for index in batch if keys[index] not in others] if others else batch
         if mine:
             task = asyncio.get_running_loop().create_task(self._work(mine, in_flight))
@@ -267,8 +267,8 @@ class Runner:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             halted.cancel()
             in_flight.unfollow()
-            if self.run.halted:
-                return
+            if self.run.halted:  # the rest is not waited for either
+                continue
             key = self._plan.keys[index]
             if key not in in_flight.cells:
                 (late if in_flight.elsewhere else again).append(index)
@@ -276,6 +276,8 @@ class Runner:
             self.run.stored += self.run.deliver([index], in_flight.cells[key])
             if log := in_flight.logs.get(key):
                 self.run.logs[index] = log
+        if self.run.halted:
+            return
         again += await self._load_late(late)
         if again:
             await self._send_all(self._plan.batches(again))

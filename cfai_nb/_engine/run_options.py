@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypedDict, TypeVar
 
+import numpy as np
 import pydantic_core
 
-from ..errors import refuse_unknown
+from ..errors import is_number, refuse_unknown
 from ..media import Folder, as_folder
 from ..models import Model
 from ..models.ledger import Budget
@@ -50,8 +51,8 @@ class Gateway:
     skip_cache : bool
         Ask the model, whatever is cached.
     cache_key : str, optional
-        How the keys of its cache begin, in place of address and token; the request stays part of each key, so that no
-        row gets another row's answer.
+        Prefix of its cache keys, in place of address and token; the request stays part of each key, so that no row gets
+        another row's answer.
     metadata : mapping of str to str, number or bool, optional
         Up to 5 entries, kept with each log.
     log, log_payload : bool, optional
@@ -67,12 +68,13 @@ class Gateway:
     log_payload: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]{1,64}", self.name, re.ASCII):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]{1,64}", self.name, re.ASCII):
             raise ValueError(f"gateway={self.name!r}: a gateway's name has at most 64 letters, digits, - and _.")
-        if self.cache_ttl is not None and (type(self.cache_ttl) is not int or not 60 <= self.cache_ttl <= 2_592_000):
-            raise ValueError(f"cache_ttl={self.cache_ttl!r}: give 60 to 2,592,000 whole seconds.")
-        if self.cache_key is not None and not re.fullmatch(r"[!-~]{1,200}", self.cache_key):
-            raise ValueError(f"cache_key={self.cache_key!r}: give up to 200 plain characters without spaces.")
+        seconds, key = self.cache_ttl, self.cache_key
+        if seconds is not None and not (is_number(seconds, whole=True) and 60 <= seconds <= 2_592_000):
+            raise ValueError(f"cache_ttl={seconds!r}: give 60 to 2,592,000 whole seconds.")
+        if key is not None and not (isinstance(key, str) and re.fullmatch(r"[!-~]{1,200}", key)):
+            raise ValueError(f"cache_key={key!r}: give up to 200 plain characters without spaces.")
         if len(self.metadata or ()) > MOST_METADATA:
             raise ValueError(f"metadata: a gateway keeps {MOST_METADATA} entries, and drops the rest; give fewer.")
         if any(not isinstance(value, (str, int, float, bool)) for value in (self.metadata or {}).values()):
@@ -198,28 +200,29 @@ class RunOptions:
             raise ValueError(f'on_error={self.on_error!r}: give "keep", "raise" or "partial".')
         if self.store_errors not in ("stop", "continue"):
             raise ValueError(f'store_errors={self.store_errors!r}: give "stop" or "continue".')
-        most = self.concurrency
-        if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        for name in ("queue", "fetch", "progress"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise ValueError(f"{name}={getattr(self, name)!r}: give True or False.")
+        most, wait = self.concurrency, self.patience
+        if most != "auto" and not (is_number(most, whole=True) and most >= 1):
             raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
-        wait = self.patience
-        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait > 0:
+        if not is_number(wait) or not wait > 0:
             raise ValueError(f"patience={wait!r}: give seconds, more than 0.")
 
 
 #: The names of the options a user may give.
 NAMES: tuple[str, ...] = tuple(GivenOptions.__annotations__)
-_MADE_OF: dict[str, Callable[..., object]] = {
-    "gateway": as_gateway, "files": as_folder, "queue": bool, "fetch": bool,
-}  # fmt: skip
+_MADE_OF: dict[str, Callable[..., object]] = {"gateway": as_gateway, "files": as_folder}
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """Return the options that are not None, each in the form that ``RunOptions`` holds; budgets as they are."""
-    return {
-        name: _MADE_OF[name](value) if name in _MADE_OF else value
-        for name, value in options.items()
-        if value is not None
-    }
+    return {name: _MADE_OF.get(name, _plain)(value) for name, value in options.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    """Return a number or boolean of numpy as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def documented() -> dict[str, str]:

@@ -213,6 +213,7 @@ class RunSender(Sender):
             self._limiter.concurrency.want(most)
         self._given_up = Witnesses()
         self._stream: StreamReader | None = None  # of a streamed answer that began to arrive
+        self._broken: list[Charge] = []  # of the streams of the request that broke off before their first piece
         self.in_flight: set[asyncio.Task[None]] = set()  # tasks with a request that was written and is not answered yet
         self.waiting: dict[asyncio.Task[None], float] = {}  # tasks that wait after a refusal, and since when
         self.queue = Queue(engine, run, self.send, self.in_flight) if run.options.queue else None
@@ -240,18 +241,18 @@ class RunSender(Sender):
         return len(self._given_up) > 1 and self.in_flight <= self.waiting.keys()
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool
+        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, fresh: bool
     ) -> tuple[Answer, Charge]:
         """Send one request of a conversation about these inputs until it is answered; return its answer and charge.
 
-        Only the ``first`` request of a conversation goes into the batch queue.  ``again``: an earlier answer could not
-        be read, so a gateway's cache must be bypassed.  BudgetError is raised where the budget cannot hold it, even
-        after all others are settled.
+        Only the ``first`` request of a conversation goes into the batch queue.  ``fresh``: the same request was sent
+        before, for another sample or since its answer could not be read, so a gateway's cache must be bypassed.
+        BudgetError is raised where the budget cannot hold it, even after all others are settled.
         """
         plan, options, charge, place = self._run.plan, self._run.options, None, None
         budget, queue = options.budget, self.queue if first else None
         reserved = None if budget is None else await self._reserve(inputs, None if first else request)
-        self._stream = None
+        self._stream, self._broken = None, []
         try:
             if queue is not None:
                 with self._waits("queue"):
@@ -259,7 +260,7 @@ class RunSender(Sender):
             else:
                 sent, gateway = request, options.gateway
                 if gateway is not None:
-                    sent = (gateway.uncached() if again else gateway).route(request, plan.model)
+                    sent = (gateway.uncached() if fresh else gateway).route(request, plan.model)
                 answer = await self.send(sent, plan.model.id, keys=keys)
             charge = self._engine.charge(
                 self._run, self._usage(request, answer, inputs), seconds=answer.seconds, queued=place,
@@ -274,7 +275,8 @@ class RunSender(Sender):
             raise
         finally:
             if budget is not None and reserved is not None:
-                budget.settle(reserved, 0.0 if charge is None else charge.neurons)
+                billed = [each.neurons for each in (charge, *self._broken) if each is not None]
+                budget.settle(reserved, None if None in billed else sum(filter(None, billed)))
 
     def _usage(self, request: Request, answer: Answer, inputs: Sequence[Input]) -> Usage:
         """Return what a request used; the estimate, where the service reports it in an unknown form."""
@@ -404,8 +406,8 @@ class RunSender(Sender):
     async def _sent(self, request: Request, model: str, method: str) -> Answer:
         """Send a request once; if the run has a listener and the task can be streamed, pass the pieces to it.
 
-        A stream is billed from its first line on.  After the first piece, a break is an error of this answer, so that
-        the request is not sent again unseen.
+        A stream is billed from its first line on, also where it breaks off and is sent again.  After the first piece, a
+        break is an error of this answer, so that the request is not sent again unseen.
         """
         plan, on_token, wire = self._run.plan, self._run.options.on_token, self._engine.wire
         streamed = None
@@ -428,6 +430,9 @@ class RunSender(Sender):
                 raise Unavailable(f"{model}: the stream broke off before its end", "connection lost", model=model)
         except ServiceError as error:
             if not heard:
+                if self._stream is not None:
+                    self._broken.append(self._charge_unread(plan.inputs))
+                    self._stream = None
                 raise
             why = str(error)
         else:

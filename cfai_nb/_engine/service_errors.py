@@ -236,10 +236,9 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
     if status is None:
         return _Meaning(Refused, ())
     if 300 <= status < 400:
-        target = urlsplit(headers.get("location", ""))  # without a query, which may hold a secret
-        to = printable(f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path)[:200]
         moved = AccessError if status in (301, 308) else Unavailable
-        return _Meaning(moved, (), f"the server redirects to {to or 'another address'}: check base_url")
+        to = _target(headers.get("location", "")) or "another address"
+        return _Meaning(moved, (), f"the server redirects to {to}: check base_url")
     if status in (408, 409, 425) or status < 400 or (status >= 500 and status != 529):
         return _Meaning(Unavailable, ())
     if status in (401, 403):
@@ -256,6 +255,15 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
         529: _Meaning(Busy, ()),
     }
     return kinds.get(status, _Meaning(Refused, ()))
+
+
+def _target(location: str) -> str:
+    """Return where a redirect leads, without a query, which may hold a secret; empty if that is not an address."""
+    try:
+        target = urlsplit(location)
+    except ValueError:
+        return ""
+    return printable(f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path)[:200]
 
 
 def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, str]:

@@ -236,9 +236,10 @@ class Wire:
         except Exception as error:
             failure = _as_ours(error, model)
         else:
-            if arriving.status == 200 and not _says_failed(content):
+            status = arriving.status
+            if _accepted(status) and (content or status == 200) and not _says_failed(content):
                 return Answer(content, arriving.headers, time.perf_counter() - start)
-            failure = service_error(arriving.status, arriving.headers, content, model, self._product(request))
+            failure = service_error(status, arriving.headers, content, model, self._product(request))
         finally:
             self._deadlines.end(deadline)
         # Raised out here, so that no frame or cause of it leads to a header with the token.
@@ -257,7 +258,7 @@ class Wire:
         try:
             async with limit:
                 arriving = await self._sent(request, model, "POST", leaves)
-                if arriving.status != 200:
+                if not _accepted(arriving.status):
                     content = await self._whole(arriving, request, model)
                     raise service_error(arriving.status, arriving.headers, content, model, self._product(request))
             try:
@@ -299,7 +300,7 @@ class Wire:
 
     async def _whole(self, arriving: Arriving, request: Request, model: str) -> bytes:
         """Read an answer to its end; of an error only the beginning is read."""
-        good = arriving.status == 200
+        good = _accepted(arriving.status)
         most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
         try:
             content = await arriving.whole(most)
@@ -374,8 +375,13 @@ def _late(model: str, seconds: float) -> AnswerError:
     return AnswerError(f"{model}: the answer was not complete after {seconds:g} s, the most for one", "timeout")
 
 
+def _accepted(status: int) -> bool:
+    """Whether a status means that a request was accepted: 200, or 201 from a request that made something."""
+    return 200 <= status < 300
+
+
 def _says_failed(content: bytes) -> bool:
-    """Whether a body with status 200 reports a failure: in an envelope, or as an error alone."""
+    """Whether the body of an accepted request reports a failure: in an envelope, or as an error alone."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words

@@ -1,4 +1,4 @@
-"""The command ``cfai-nb``: demo, enrich, emulator, models, verbs, doctor, conformance.
+"""The command ``cfai-nb``: which commands it has, with which options.
 
 Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
 one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.

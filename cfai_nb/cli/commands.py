@@ -1,4 +1,4 @@
-"""The commands ``cfai-nb enrich``, ``emulator``, ``models``, ``doctor``, ``conformance``, and what all print with.
+"""The commands of ``cfai-nb`` beside ``demo`` and ``verbs``, and what all of them print with.
 
 Parsed arguments come in, text goes to the terminal, an exit code goes out.  ``enrich`` is ``cf.enrich`` with its price
 first.  The doctor prints what an error report needs, without secrets, and checks store and credentials.

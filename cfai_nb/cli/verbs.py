@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from ..accessor import Accessor
 from ..frame.call import last_run
-from ..frame.verb_help import EXAMPLES
+from ..frame.verb import TaskVerb
 from ..models import Model, catalogue
 from ..session import connect
 from ..tasks import Task
@@ -50,10 +48,10 @@ _HEAD = ("verb", "rows", "result", "models, the default first", "priced by")
 
 @dataclass(frozen=True)
 class Entry:
-    """One verb: its example, and the result, task and model of running it."""
+    """One verb, and the result, task and model of running its example."""
 
-    verb: str
-    code: str
+    name: str
+    verb: TaskVerb
     result: Any
     task: Task
     model: Model
@@ -67,18 +65,11 @@ class Entry:
 
     @property
     def gives(self) -> str:
-        """What the verb returns, taken from its example."""
-        if isinstance(self.result, pd.DataFrame):
-            return "the rows, best first" if self.verb == "rank" else "DataFrame"
-        if self.verb == "filter":
-            return "the rows that fit"
-        if not isinstance(self.result, pd.Series):
-            return {"embed": "Series of vectors", "to_markdown": "Series of text"}[self.verb]
-        cells = {"detect": "lists of boxes", "image": "`cf.Image`", "speak": "`cf.Audio`"}
-        if self.verb in cells:
-            return f"Series of {cells[self.verb]}"
-        kinds = {"category": "categories", "boolean": "booleans", "Float64": "numbers", "float64": "numbers"}
-        return f"Series of {kinds.get(str(self.result.dtype), 'text')}"
+        """What the verb returns without further options."""
+        kind, _, what = self.verb.returns.partition(": ")
+        usual, options, _ = what.partition(";")
+        usual_kind = kind.partition(" or ")[0] if options else kind  # the other one goes with an option
+        return f"{usual_kind}: {usual.rstrip('.')}".replace("``", "`")
 
     @property
     def models(self) -> list[Model]:
@@ -107,15 +98,16 @@ def entries() -> Iterator[Entry]:
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")
         exec(compile(SETTING, "<verbs>", "exec"), names)
-        for verb in (name for name in vars(Accessor) if name in EXAMPLES):
-            result = eval(EXAMPLES[verb], names)
-            plan = last_run().run.plan
-            yield Entry(verb, EXAMPLES[verb], result, plan.task, plan.model)
+        for name, verb in vars(Accessor).items():
+            if isinstance(verb, TaskVerb):
+                result = eval(verb.example, names)
+                plan = last_run().run.plan
+                yield Entry(name, verb, result, plan.task, plan.model)
 
 
 def table(known: list[Entry]) -> list[tuple[str, ...]]:
     """Return the table's rows: verb, rows, result, models, price unit."""
-    return [(each.verb, each.takes, each.gives, _named(each.models), each.priced) for each in known]
+    return [(each.name, each.takes, each.gives, _named(each.models), each.priced) for each in known]
 
 
 def _named(models: list[Model]) -> str:
@@ -135,7 +127,7 @@ def markdown() -> str:
     blocks = [f"```python\n{SETTING}\nshop.shape\n```\n\n```text\n(2, 5)\n```"]
     for each in known:
         shown = "\n".join(line.rstrip() for line in repr(each.result).splitlines())
-        blocks.append(f"```python\n{each.code}\n```\n\n```text\n{shown}\n```")
+        blocks.append(f"```python\n{each.verb.example}\n```\n\n```text\n{shown}\n```")
     return "\n".join([*lines, "", "## Every verb once, with what it shows", "", "\n\n".join(blocks)])
 
 
@@ -144,10 +136,11 @@ def list_verbs(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown())
         return 0
-    rows = table(list(entries()))
+    known = list(entries())
+    rows = table(known)
     if args.json:
         names = ("verb", "rows", "result", "models", "priced_by", "example")
-        made = [dict(zip(names, (*row, EXAMPLES[row[0]]), strict=True)) for row in rows]
+        made = [dict(zip(names, (*row, each.verb.example), strict=True)) for row, each in zip(rows, known, strict=True)]
         print(json.dumps(made, indent=1, ensure_ascii=False))
     else:
         print_table([_HEAD, *rows])

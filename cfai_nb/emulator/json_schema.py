@@ -21,7 +21,7 @@ from typing import Any
 from .error_codes import refuse
 
 Schema = Mapping[str, Any]
-Walk = Callable[..., list[str]]
+_Walk = Callable[..., list[str]]
 
 _DEPTH = 64
 
@@ -206,7 +206,7 @@ def _simple(value: Any, schema: Schema, path: str) -> Iterator[str]:
                 yield text.format(path=path, bound=bound)
 
 
-def _array(value: list[Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:
+def _array(value: list[Any], schema: Schema, path: str, walk: _Walk) -> Iterator[str]:
     if schema.get("uniqueItems") and any(json_equal(a, b) for n, a in enumerate(value) for b in value[:n]):
         yield f"Items of '{path}' are not unique"
     first = schema.get("prefixItems", [])
@@ -225,7 +225,7 @@ def _is_bytes(value: list[Any], rule: Any) -> bool:
     return whole and all(type(one) is int and 0 <= one <= 255 for one in value)
 
 
-def _object(value: dict[str, Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:
+def _object(value: dict[str, Any], schema: Schema, path: str, walk: _Walk) -> Iterator[str]:
     missing = [name for name in schema.get("required", []) if name not in value]
     if missing:
         yield f"required properties at '{path}' are '{','.join(missing)}'"
@@ -245,7 +245,7 @@ def _object(value: dict[str, Any], schema: Schema, path: str, walk: Walk) -> Ite
             yield from walk(name, schema["propertyNames"], where)
 
 
-def _combined(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str]:
+def _combined(value: Any, schema: Schema, path: str, walk: _Walk) -> Iterator[str]:
     for part in schema.get("allOf", []):
         yield from walk(value, part)
     if "not" in schema and not walk(value, schema["not"]):

@@ -27,7 +27,7 @@ from typing import Any
 _FILE = Path(__file__).parent.parent / "models" / "catalogue.json"
 
 #: The one retired name that the service still accepts; a more expensive model answers (observed 2026-05).
-ALIASES: Mapping[str, str] = {"@cf/moonshotai/kimi-k2.5": "@cf/moonshotai/kimi-k2.6"}
+_ALIASES: Mapping[str, str] = {"@cf/moonshotai/kimi-k2.5": "@cf/moonshotai/kimi-k2.6"}
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ def models() -> Mapping[str, Model]:
 
 def find(name: str) -> Model | None:
     """Return the current model of a name, also through the service's one alias; ``None`` for an unknown name."""
-    model = models().get(ALIASES.get(name, name))
+    model = models().get(_ALIASES.get(name, name))
     return model if model is not None and model.status == "current" else None
 
 
-TILE = 512 * 512
-MEGAPIXEL = 1024 * 1024
+_TILE = 512 * 512
+_MEGAPIXEL = 1024 * 1024
 
 Size = tuple[int, int]
 
@@ -115,17 +115,17 @@ def image_usage(model: Model, width: int, height: int, steps: int, given: Sequen
 
     `given` has the sizes of the input pictures.
     """
-    tiles, pixels = width * height / TILE, width * height / MEGAPIXEL
+    tiles, pixels = width * height / _TILE, width * height / _MEGAPIXEL
     before = sum(wide * high for wide, high in given)
     amounts = {
         "tiles": tiles,
         "steps": tiles * steps,
         "tile_steps": tiles * steps,
-        "input_tiles": before / TILE,
-        "input_tile_steps": before / TILE * steps,
+        "input_tiles": before / _TILE,
+        "input_tile_steps": before / _TILE * steps,
         "first_megapixels": 1.0,
         "more_megapixels": max(0.0, pixels - 1),
-        "input_megapixels": before / MEGAPIXEL,
+        "input_megapixels": before / _MEGAPIXEL,
     }
     return {unit: amounts[unit] for unit in model.row.get("prices") or ("tiles", "steps")}
 

@@ -66,7 +66,7 @@ def search_error(code: int, why: str = "") -> ServiceError:
 
 
 @dataclass
-class Chunk:
+class _Chunk:
     """A part of an item's text."""
 
     id: str
@@ -98,7 +98,7 @@ class Item:
     moment: float = field(default_factory=lambda: time.time() * 1000)
     status: str = "queued"
     error: str | None = None
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: list[_Chunk] = field(default_factory=list)
 
     def source(self) -> dict[str, Any]:
         """Return it as a chunk names it."""
@@ -241,7 +241,7 @@ class Instance:
         pieces = [(raw[at : at + size].decode("utf-8", "ignore"), at, min(at + size, len(raw))) for at in starts]
         matrix = standins.embed([piece for piece, *_ in pieces], _WIDTH)
         item.chunks = [
-            Chunk(f"{item.id}-{place}", item, piece, start, end, vector, Counter(_terms(piece)))
+            _Chunk(f"{item.id}-{place}", item, piece, start, end, vector, Counter(_terms(piece)))
             for place, ((piece, start, end), vector) in enumerate(zip(pieces, matrix, strict=True))
         ]
         item.status = "completed"
@@ -344,7 +344,7 @@ def _terms(text: str) -> list[str]:
     return [standins.stem(word) for word in words if word.casefold() not in standins.STOP]
 
 
-def _by_vector(query: str, pool: Sequence[Chunk], least: float) -> dict[str, float]:
+def _by_vector(query: str, pool: Sequence[_Chunk], least: float) -> dict[str, float]:
     """Return chunk id -> cosine, best first."""
     if not pool:
         return {}
@@ -354,7 +354,7 @@ def _by_vector(query: str, pool: Sequence[Chunk], least: float) -> dict[str, flo
     return {pool[at].id: round(float(scores[at]), 6) for at in order.tolist() if scores[at] >= least}
 
 
-def _by_keyword(query: str, pool: Sequence[Chunk], *, every: bool) -> dict[str, float]:
+def _by_keyword(query: str, pool: Sequence[_Chunk], *, every: bool) -> dict[str, float]:
     """Return chunk id -> BM25, best first; with `every`, only of chunks with all terms of the query."""
     wanted = list(dict.fromkeys(_terms(query)))
     if not wanted or not pool:
@@ -373,7 +373,7 @@ def _by_keyword(query: str, pool: Sequence[Chunk], *, every: bool) -> dict[str, 
 
 
 def _fused(
-    near: Mapping[str, float], worded: Mapping[str, float], chunks: Mapping[str, Chunk], fusion: str
+    near: Mapping[str, float], worded: Mapping[str, float], chunks: Mapping[str, _Chunk], fusion: str
 ) -> list[dict[str, Any]]:
     both = bool(near) and bool(worded)
     ranks = [{name: place for place, name in enumerate(found, 1)} for found in (near, worded)]

@@ -165,7 +165,7 @@ def _vector(given: dict[str, Any], index: Index) -> Vector:
         raise vectorize_error(f'invalid metadata key {keys[0]!r} for id="{name}"', 40018)
     if metadata and len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) > _METADATA:
         raise vectorize_error(f"{about} is over {_METADATA} bytes", 40023)
-    kept = indexed_values(metadata or {}, index.properties)
+    kept = _indexed_values(metadata or {}, index.properties)
     return Vector(name, np.asarray(values, dtype=np.float32), metadata, None if space is None else str(space), kept)
 
 
@@ -187,7 +187,7 @@ def _cut(value: Any) -> Any:
     return value.encode()[:64].decode("utf-8", "ignore") if isinstance(value, str) else value
 
 
-def indexed_values(metadata: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Value]:
+def _indexed_values(metadata: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Value]:
     """Return the part of a vector's metadata that the current indexes (property -> type) store.
 
     A property "a.b" is `b` within `a`. A value of another type is not indexed.

@@ -32,7 +32,7 @@ from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
 from .cascades import TRUTH, Cascade
-from .dask_part import CascadePart, Part, Priced, active, outlined
+from .dask_part import CascadePart, Part, Priced, active, ended, outlined
 from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
 from .rows import without_rows
@@ -115,8 +115,9 @@ class DaskVerb:
             return RangePlan(**found)
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
+        once = part.options["cache"] in (True, "only") and part.stores
         plans = [
-            DaskPlan.of(f"{part.verb} with {asked.model}", each, asked.batch, asked.rate)
+            DaskPlan.of(f"{part.verb} with {asked.model}", each, asked.batch, asked.rate, once=once)
             for asked, each in zip(part.asked, zip(*parts, strict=True), strict=True)
         ]
         return functools.reduce(operator.add, plans)
@@ -219,7 +220,8 @@ class DaskPlan:
     words : str
         Verb and model.
     partitions, rows, missing, distinct, stored, requests : int
-        Equal inputs count once, also in different partitions.
+        Equal inputs count once, also in different partitions; what is sent again for each partition (without a store,
+        or with ``cache=False`` or ``"refresh"``) counts for each in ``requests`` and ``cost``.
     cost : Cost
         An estimate; ``neurons`` is None where the model publishes no price.
     minutes : float or None
@@ -237,8 +239,10 @@ class DaskPlan:
     minutes: float | None
 
     @classmethod
-    def of(cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None) -> DaskPlan:
-        """Add up the partitions; an input that several have is counted in the first of them."""
+    def of(
+        cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None, *, once: bool = True
+    ) -> DaskPlan:
+        """Add up the partitions; an input that several have is counted in the first of them, if it is sent `once`."""
         there = [part for part in parts if part.keys is not None and len(part.keys)]
         keys = np.concatenate([part.keys for part in there]) if there else np.empty(0, dtype="V16")
         _, first = np.unique(keys.view([("high", "u8"), ("low", "u8")]), return_index=True)
@@ -246,7 +250,7 @@ class DaskPlan:
         new[first] = True
         open_ = np.concatenate([part.open for part in there]) if there else new
         prices = np.concatenate([part.prices for part in there]) if there else np.empty(0)
-        sent = new & open_
+        sent = new & open_ if once else open_
         ends = np.cumsum([len(part.keys) for part in there])
         counts = [int(each.sum()) for each in np.split(sent, ends[:-1])] if there else []
         requests = sum(-(-count // batch) for count in counts)
@@ -323,16 +327,22 @@ def _stop_with_dask() -> None:
     """Have parts stopped when a computation in this process ends early: by an error, or by Stop in the notebook."""
     from dask.callbacks import Callback
 
-    callback = Callback(finish=_computed)
+    callback = Callback(start=_begins, finish=_computed)
     if not any(each[4] is _computed for each in Callback.active if len(each) > 4):
         callback.register()
 
 
+def _begins(graph: Any) -> None:
+    if ended:  # computed again
+        ended.difference_update(part.call for key in tuple(graph) for part in _parts_in(graph.get(key)))
+
+
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
     if failed:
-        ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        calls = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        ended.update(calls)
         for call, stop in tuple(active):
-            if call in ended:
+            if call in calls:
                 stop.ask(STOP)
     end_idle()
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from .._engine.run_options import NAMES
 from .._engine.stopping import Stop
-from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
+from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError, Stopped
 from ..models import price
 from ..models.ledger import Budget
 from . import rows as frames_of
@@ -48,6 +48,8 @@ _KEPT = 1_000
 _SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
 active: set[tuple[str, Stop]] = set()
+#: Calls of which the last computation in this process ended early: a part that was still being read does not begin.
+ended: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class Part:
         """What Dask names its tasks after: without it, all of what was asked would be in their names."""
         return f"cfai-{self.verb}"
 
+    @property
+    def stores(self) -> bool:
+        """Whether a part finds what another part was answered; asked in the process that made the call."""
+        return self._held[0].store_path is not None
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": []}
 
@@ -150,6 +157,8 @@ class Part:
         stop = Stop()
         active.add((self.call, stop))
         try:
+            if link is None and self.call in ended:  # looked up once it is among the active ones
+                raise Stopped("The computation ended before this part began; nothing was sent for it.")
             with contextlib.nullcontext() if link is None else link.part(self.call, stop):
                 return stop.context().run(do, self._session(link), frame, link)
         finally:

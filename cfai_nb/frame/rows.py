@@ -158,6 +158,24 @@ def as_frame(data: Frame) -> pd.DataFrame:
     return data if isinstance(data, pd.DataFrame) else data.to_frame(name_of(data))
 
 
+def label_in(frame: pd.DataFrame, name: Hashable) -> Hashable:
+    """Return the label of a new column: with as many levels as the columns of the frame have."""
+    levels = frame.columns.nlevels
+    given = name if isinstance(name, tuple) else (name,)
+    return name if levels == 1 else (*given, *[""] * (levels - len(given)))
+
+
+def as_frames(*data: Frame) -> list[pd.DataFrame]:
+    """Return frames that can be merged: their columns have labels of as many levels as the deepest have."""
+    frames = [as_frame(each) for each in data]
+    most = max(frames, key=lambda frame: frame.columns.nlevels)
+    return [
+        frame if frame.columns.nlevels == most.columns.nlevels
+        else frame.set_axis(pd.Index([label_in(most, name) for name in frame.columns]), axis=1)
+        for frame in frames
+    ]  # fmt: skip
+
+
 def pooled(data: Frame) -> Frame:
     """Return rows with each distinct text once, as the categories of its column."""
     if isinstance(data, pd.DataFrame):

@@ -171,17 +171,27 @@ class Forms(ABC):
 
     async def _awaited(self, *args: Any, **options: Any) -> Any:
         steps = await in_thread(lambda: self._steps(*args, **options))
+        left = False  # whether the caller has stopped waiting, possibly while a thread carries out a part
+
+        def go_on(answer: Any = None, error: CfaiError | None = None) -> tuple[Step | None, Any]:
+            try:
+                return advance(steps, answer, error)
+            finally:
+                if left:  # what it holds, such as the lock of a folder, is free even if the error is kept
+                    steps.close()
+
         try:
-            step, finish = await in_thread(lambda: advance(steps))
+            step, finish = await in_thread(go_on)
             while step is not None:
                 answer, error = None, None
                 try:
                     answer = await step.wait_async(self._display)
                 except CfaiError as raised:
                     error = raised
-                step, finish = await in_thread(lambda: advance(steps, answer, error))  # noqa: B023
+                step, finish = await in_thread(lambda: go_on(answer, error))  # noqa: B023
         finally:
-            with contextlib.suppress(ValueError):  # a thread that was left behind runs it, and ends it
+            left = True
+            with contextlib.suppress(ValueError):  # a thread that was left behind carries it out, and closes it
                 steps.close()
         return await in_thread(finish)
 

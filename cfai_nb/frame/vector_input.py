@@ -21,7 +21,7 @@ from .._engine.run_options import RunOptions
 from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
-from ..tasks.embed import ROLES
+from ..tasks.embed import QUERIES
 from ..vectors import VectorColumn
 from ..vectors.vector import Space, same_space
 from . import rows
@@ -114,15 +114,17 @@ class Embedding:
         column = rows.column_of(data, on)
         if column is None or is_text(data, on):
             return VectorColumn((yield self._call(data, on, like, part)))
-        if not asks:
-            refuse_needless(self.given, as_they_are(column.name))
         vectors = VectorColumn(recorded(column))
+        if not asks and len(vectors):  # without a single one it may as well be a column of texts
+            refuse_needless(self.given, as_they_are(column.name))
         if self.model is not None and vectors.space is not None:
             _same_model(vectors.space, self.model)
         return vectors
 
-    def query(self, query: Any, space: Space | None) -> Generator[Step, Any, Query]:
+    def query(self, query: Any, space: Space | None, *, among: int | None = None) -> Generator[Step, Any, Query]:
         """Return what to search for; texts are embedded with the model of `space`, as queries where it knows them.
+
+        `among` is the number of vectors it is compared with: where there are none, no text is embedded.
 
         Raises
         ------
@@ -130,7 +132,7 @@ class Embedding:
             It is not a query, is of another space, or is a text and nothing says which model made the vectors.
         """
         if isinstance(query, str):
-            return Query((yield from self._texts([query], space)), None)
+            return Query((yield from self._texts([query], space, among)), None)
         if isinstance(query, np.ndarray) and query.ndim == 2:
             cells: list[Any] = list(query)
         elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
@@ -141,7 +143,7 @@ class Embedding:
         else:
             raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
         if cells and all(isinstance(cell, str) for cell in cells):
-            return Query((yield from self._texts(cells, space)), cells)
+            return Query((yield from self._texts(cells, space, among)), cells)
         found = VectorColumn(cells)
         if not found.present.all():
             raise ValueError(f"query {np.flatnonzero(~found.present)[0]} is missing")
@@ -169,10 +171,14 @@ class Embedding:
         refuse_unrecorded(left, right)
         return left, right
 
-    def _texts(self, texts: list[str], space: Space | None) -> Generator[Step, Any, npt.NDArray[np.float32]]:
+    def _texts(
+        self, texts: list[str], space: Space | None, among: int | None
+    ) -> Generator[Step, Any, npt.NDArray[np.float32]]:
         blank = next((at for at, text in enumerate(texts) if not text.strip()), None)
         if blank is not None:
             raise ValueError(f"query {blank} is an empty text")
+        if among == 0:
+            return np.zeros((len(texts), 0), dtype=np.float32)
         if space is None:
             raise ValueError(_UNKNOWN.format(what="these vectors do") + ", or search with a vector.")
         call = self._call(pd.Series(texts, dtype=object), None, space, "query", query=True)
@@ -197,7 +203,7 @@ class Embedding:
         pooling: Any = (space.form if space is not None else "") or None
         if query and model is not None:  # asked of the session: a server's models are in no catalogue
             model = here.model_for(Embed(), model, self.given.get("gateway"))
-        role: Any = "query" if query and isinstance(model, Model) and model.family in ROLES else None
+        role: Any = "query" if query and isinstance(model, Model) and model.family in QUERIES else None
         return Call(Embed(pooling=pooling, role=role), model, data, on, self.options, part)
 
 

@@ -18,7 +18,7 @@ from ..models import catalogue
 from ..vectors.vector import Space, views
 from .arrow import VectorArray
 from .progress import working
-from .rows import Frame, as_frame
+from .rows import Frame, as_frame, as_frames, label_in
 from .steps import Steps
 from .vector_input import Embedding, refuse_unrecorded, sends_text
 
@@ -155,7 +155,7 @@ def search(
             "filter= and namespace= are for a store of the service: give index= or instance=, or filter the frame."
         )
     column = yield from embedding.column(data, on, asks=sends_text(query))
-    wanted = yield from embedding.query(query, column.space)
+    wanted = yield from embedding.query(query, column.space, among=len(column))
     if isinstance(query, pd.Series) and not sends_text(query):
         refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
 
@@ -163,10 +163,10 @@ def search(
         with working("search", embedding.progress) as tell:
             scores, rows = vectors.search(column, wanted.matrix, top_k, on_progress=tell)
         best = as_frame(data).iloc[column.positions[rows.ravel()]].copy()
-        best["score"] = scores.ravel().astype(float)
+        best[label_in(best, "score")] = scores.ravel().astype(float)
         if wanted.names is not None:
             names = pd.Series(wanted.names, dtype=object if not wanted.names else None)
-            best["query"] = names.repeat(rows.shape[1]).to_numpy()
+            best[label_in(best, "query")] = names.repeat(rows.shape[1]).to_numpy()
         return best
 
     return result
@@ -206,7 +206,7 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
         both = column.present & second.present
         column, second = column.select(both), second.select(both)
     else:
-        query = yield from embedding.query(other, column.space)
+        query = yield from embedding.query(other, column.space, among=len(column))
         if query.names is not None:
             raise ValueError("one text or vector is compared with all rows; search() takes several")
         second = query.matrix[0]
@@ -275,10 +275,11 @@ def sim_join(
                 for values, none in ((one, None), (two, -1), (score, np.nan))
             )
         # Joined by position, so that names, suffixes and missing cells are what a merge makes of them.
-        first = as_frame(data).iloc[one].set_axis(range(len(one)), axis=0)
-        second = as_frame(other).iloc[two[two >= 0]].set_axis(np.flatnonzero(two >= 0), axis=0)
+        first, second = as_frames(data, other)
+        first = first.iloc[one].set_axis(range(len(one)), axis=0)
+        second = second.iloc[two[two >= 0]].set_axis(np.flatnonzero(two >= 0), axis=0)
         joined: pd.DataFrame = first.merge(second, how="left", left_index=True, right_index=True, suffixes=suffixes)
-        joined["score"] = score
+        joined[label_in(joined, "score")] = score
         joined.index = data.index[one]
         return joined
 

@@ -19,7 +19,7 @@ import pandas as pd
 from .. import session
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
-from ..tasks import Check, Extract, Rank, Task, Verify
+from ..tasks import Extract, Rank, Task, Verify
 from . import rows
 from .call import Call, Whole
 from .cascades import DECIDING, Cascade
@@ -139,13 +139,21 @@ class BoundTaskVerb(BoundVerb):
 
 
 class TaskVerb(Verb):
-    """A task as a method; `about` is what it does, where that is not what the task says of itself."""
+    """A task as a method: what it returns, such as ``"Series: A text a row."``, and an example of it.
+
+    The example is code about a frame ``shop``, which ``cli/verbs.py`` makes; it ends up in the help of the verb, and is
+    run for the documentation.
+    """
 
     #: Options that go with a cascade alone.
     _with_cascades: tuple[str, ...] = ("truth",)
+    #: What it does, where that is not what the task says of itself.
+    _about = ""
+    #: Whether it returns rows of the frame.
+    _rows = False
 
-    def __init__(self, task: type[Task], about: str = "") -> None:
-        self.task, self._about, self.name = task, about, task.name
+    def __init__(self, task: type[Task], returns: str = "Series: A text a row.", example: str = "") -> None:
+        self.task, self.returns, self.example, self.name = task, returns, example, task.name
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -160,7 +168,7 @@ class TaskVerb(Verb):
     @functools.cached_property
     def help(self) -> Help:
         """Its signature and docstring; built once."""
-        return of_task(self.name, self.task, self._about, self.extra)
+        return of_task(self.task, self.returns, self.example, about=self._about, extra=self.extra, rows=self._rows)
 
     def __get__(self, accessor: Holder | None, owner: type) -> Any:
         if accessor is None:
@@ -243,9 +251,8 @@ class FilterVerb(TaskVerb):
     """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
 
     _with_cascades = ("truth", "recall", "precision")
-
-    def __init__(self, task: type[Check]) -> None:
-        super().__init__(task, "Keep the rows for which a condition holds; rows without an answer are left out.")
+    _about = "Keep the rows for which a condition holds; rows without an answer are left out."
+    _rows = True
 
     def result(self, data: rows.Frame, call: Call | CascadeCall | ExtractCall, answers: Any) -> Any:
         """Return the rows where it holds."""
@@ -255,6 +262,8 @@ class FilterVerb(TaskVerb):
 
 class RankVerb(TaskVerb):
     """``rank``, and then the rows of the frame in that order, with a column of scores."""
+
+    _rows = True
 
     def _arguments(self, data: rows.Frame, *args: Any, **options: Any) -> tuple[Task, Any, Any, dict[str, Any]]:
         """Return what they mean; refuses a column of scores that is there already."""
@@ -275,7 +284,9 @@ class RankVerb(TaskVerb):
             failed = call.report.errors if call.report is not None else {}
             scored = len(scores) - int(pd.isna(scores).sum())
             order = [*order[: min(task.top_k, scored)], *(at for at in order[scored:] if int(at) in failed)]
-        return rows.as_frame(data).iloc[order].assign(**{task.column: scores[order]})
+        made = rows.as_frame(data).iloc[order].copy()
+        made[rows.label_in(made, task.column)] = scores[order]
+        return made
 
 
 def run(

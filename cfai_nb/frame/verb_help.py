@@ -1,8 +1,8 @@
 """What ``?`` shows of a verb: its signature and numpydoc docstring, built from where each option is declared.
 
 ``Verb`` asks for them once for each verb.  Options of a task come from the task and its bases, run options from
-``RunOptions``, and those of a verb that is a function from its own docstring.  What a task returns, and the examples,
-are tables here: a task does not know of frames.
+``RunOptions``, and those of a verb that is a function from its own docstring.  What a verb that is a task returns, and
+its example, stand in its line in ``accessor.py``: a task does not know of frames.
 """
 
 from __future__ import annotations
@@ -17,30 +17,6 @@ from typing import Any
 from .._engine.run_options import NAMES, documented
 from ..tasks import Task
 
-#: An example of each verb that is a task, for the frame of ``cli/verbs.py``, which runs them all.
-EXAMPLES = {
-    "embed": 'shop.cfai.embed("text").iloc[0].space',
-    "classify": 'shop.cfai.classify("text", ["delivery", "praise"])',
-    "ask": 'shop.cfai.ask("text", {"refund": cf.yes_no("Money back?"), "mood": cf.scale("angry", "calm", "glad")})',
-    "check": 'shop.cfai.check("text", "The customer wants money back")',
-    "filter": 'shop.cfai.filter("text", "The customer wants money back")["text"]',
-    "score": 'shop.cfai.score("text", ["angry", "calm", "glad"]).round(2)',
-    "sentiment": 'shop.cfai.sentiment("text")',
-    "moderate": 'shop.cfai.moderate("text")',
-    "extract": 'shop.cfai.extract("text", {"thing": str, "parts": int})',
-    "rank": 'shop.cfai.rank("text", "Where is my parcel?")[["text", "score"]].round(2)',
-    "generate": 'shop.cfai.generate("Answer in one line: {text}", max_tokens=40)',
-    "summarize": 'shop.cfai.summarize("text", max_words=8)',
-    "translate": 'shop.cfai.translate("text", "German")',
-    "fix_grammar": 'shop.cfai.fix_grammar("text")',
-    "mask": 'shop.cfai.mask("text", ["person", "email"])',
-    "image": 'shop.cfai.image("{photo} as a watercolour", size=256).map(lambda picture: picture.size)',
-    "caption": 'shop.cfai.caption("photo")',
-    "detect": 'shop.cfai.detect("photo", "square").str.len()',
-    "speak": 'shop.cfai.speak("product").map(lambda sound: sound.seconds)',
-    "transcribe": 'shop.cfai.transcribe("voice")',
-    "to_markdown": 'shop.cfai.to_markdown("file").iloc[0]',
-}
 #: Examples of the verbs on vectors, for a frame with columns ``text`` and ``vector``.
 ON_VECTORS = {
     "as_vectors": 'shop.cfai.as_vectors("vector", model="bge-m3", origin="cloudflare")',
@@ -52,27 +28,6 @@ ON_VECTORS = {
     "sim_join": 'shop.cfai.sim_join(shop, "vector", top_k=1)',
     "similarity": 'shop.cfai.similarity("vector", "a late parcel")',
 }
-_ASKED = "; with ``probabilities=True`` a DataFrame with the probabilities beside them."
-#: What each verb that is a task returns.
-_RETURNS = {
-    "embed": "Series\n    A vector a row, which records its model.",
-    "classify": f"Series or DataFrame\n    A label a row{_ASKED}",
-    "ask": f"DataFrame\n    A column a question{_ASKED.replace(' a DataFrame with', '')}",
-    "check": f"Series or DataFrame\n    True or False a row{_ASKED}",
-    "filter": "DataFrame or Series\n    The rows for which the condition holds, as they are.",
-    "score": f"Series or DataFrame\n    A number a row{_ASKED}",
-    "sentiment": f"Series or DataFrame\n    A mood a row{_ASKED}",
-    "moderate": "DataFrame\n    ``safe`` and ``categories``; with ``probabilities=True`` also the probabilities.",
-    "extract": "DataFrame\n    A column a field, of the type asked for.",
-    "rank": "DataFrame\n    The rows, best first, with a column ``score``.",
-    "generate": "Series or DataFrame\n    A text a row; with ``n`` a list of texts, with ``schema`` a column a field.",
-    "image": "Series\n    A ``cf.Image`` a row; with ``n`` a list of them.",
-    "detect": "Series\n    A list of boxes a row.",
-    "speak": "Series\n    A ``cf.Audio`` a row.",
-    "transcribe": "Series or DataFrame\n    A text a row; with ``details=True`` a DataFrame.",
-}
-_TEXT = "Series\n    A text a row."
-_OTHER_ROWS = ("filter", "rank")
 _SAME = "The index is that of the rows.  A cell is missing where its row is, or failed: see ``cf.last_run().failures``."
 
 _OPTIONS = "\n\nAttributes\n----------\n"
@@ -151,10 +106,13 @@ def of_function(function: Callable[..., Any], *, bound: bool = True) -> Help:
     return Help(signature, doc, list(signature.parameters))
 
 
-def of_task(name: str, task: type[Task], about: str = "", extra: tuple[str, ...] = ()) -> Help:
+def of_task(
+    task: type[Task], returns: str, example: str, *, about: str = "", extra: tuple[str, ...] = (), rows: bool = False
+) -> Help:
     """Return the help of a verb that is a task; `about` takes the place of what the task says of itself.
 
-    `extra` names the options it has with a cascade.
+    `returns` is a type and what is in it, such as ``"Series: A text a row."``; `example` is a call on a frame ``shop``;
+    `extra` names the options it has with a cascade; `rows` is whether it returns rows of the frame.
     """
     head, _, notes = inspect.cleandoc(task.__doc__ or "").partition("\n\nNotes\n-----\n")
     options: dict[str, str] = {}  # each as it is documented where it is declared
@@ -166,9 +124,11 @@ def of_task(name: str, task: type[Task], about: str = "", extra: tuple[str, ...]
     options |= {name: _WITH_CASCADES[name] for name in extra}
     model = _CASCADE if extra else _MODEL
     parts = [about, "", "Parameters", "----------", _ON, *options.values(), model, *documented().values()]
-    returns = _RETURNS.get(name, _TEXT) + ("" if name in _OTHER_ROWS else f"\n    {_SAME}")
-    parts += ["", "Returns", "-------", returns, *(["", "Notes", "-----", notes.rstrip()] if notes else [])]
-    doc = "\n".join([*parts, *([_example(EXAMPLES[name])] if name in EXAMPLES else [])])
+    kind, _, what = returns.partition(": ")
+    same = [] if rows else [f"    {_SAME}"]
+    parts += ["", "Returns", "-------", kind, f"    {what}", *same]
+    parts += ["", "Notes", "-----", notes.rstrip()] if notes else []
+    doc = "\n".join([*parts, *([_example(example)] if example else [])])
     known = [field.name for field in dataclasses.fields(task)]
     own = [*_parameters(task), *(_Parameter(name, _Parameter.KEYWORD_ONLY, default=None) for name in extra)]
     return Help(_with_run_options(own), doc, [*known, *extra, "model", *NAMES])

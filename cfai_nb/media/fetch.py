@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import hashlib
 import ipaddress
+import os
 import re
 import shutil
 import socket
@@ -99,6 +100,11 @@ class Fetcher:
         self._ports = ports
         self._max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with nothing: in the process that makes it, and in one forked from it, whose files are the parent's."""
+        self._process = os.getpid()
         self._total = 0
         self._folder: Path | None = None
         self._cleanup: weakref.finalize[..., Fetcher] | None = None
@@ -112,7 +118,10 @@ class Fetcher:
         ``on_progress`` is called from time to time with a text that says how far it is.  Raises Stopped: Stop was
         pressed; what was fetched before is kept.
         """
-        found: dict[str, Fetched] = {url: self._media[url] for url in urls if url in self._media}
+        if self._process != os.getpid():
+            self._begin()
+        with self._lock:
+            found: dict[str, Fetched] = {url: media for url in urls if (media := self._kept(url)) is not None}
         if wanted := [url for url in dict.fromkeys(urls) if url not in found]:
             job = FetchJob(self, wanted)
 
@@ -143,8 +152,8 @@ class Fetcher:
         """Return one address's media: kept, by waiting for another call that fetches it, or fetched now."""
         while True:
             with self._lock:
-                if url in self._media:
-                    return self._media[url]
+                if (kept := self._kept(url)) is not None:
+                    return kept
                 other = self._in_flight.get(url)
                 if other is None:
                     mine = self._in_flight[url] = concurrent.futures.Future()
@@ -162,6 +171,15 @@ class Fetcher:
                 del self._in_flight[url]
             mine.set_result(result)
         return result
+
+    def _kept(self, url: str) -> Media | None:
+        """Return what was fetched before; None if it was not, or its file was deleted.  Called with the lock held."""
+        media = self._media.get(url)
+        if media is not None and not (self._folder is not None and (self._folder / _file_name(url)).exists()):
+            del self._media[url]
+            self._total -= media.size
+            return None
+        return media
 
     async def _one(self, session: aiohttp.ClientSession, url: str) -> Fetched:
         try:
@@ -205,11 +223,11 @@ class Fetcher:
                 raise InputError(f"{host} is not a public host; nothing is fetched from it")
 
     async def _save(self, answer: aiohttp.ClientResponse, url: str) -> Media:
-        if self._folder is None:
+        if self._folder is None or not self._folder.exists():
             self._folder = Path(tempfile.mkdtemp(prefix="cfai-nb-"))
-            self._cleanup = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._cleanup = weakref.finalize(self, _delete, self._folder, os.getpid())
         folder, size = self._folder, 0
-        path = folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+        path = folder / _file_name(url)
         try:
             with path.open("wb") as file:
                 async for chunk in answer.content.iter_chunked(2**18):
@@ -274,6 +292,16 @@ class FetchJob:
             self._task.cancel()
 
     abandon = stop
+
+
+def _file_name(url: str) -> str:
+    return hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+
+
+def _delete(folder: Path, process: int) -> None:
+    """Delete a folder in the process that made it; a forked one inherits this call and must not."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _short(url: str) -> str:

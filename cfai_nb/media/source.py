@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,8 +294,11 @@ def of_bytes(content: bytes, name: str = "", source: _Source | None = None) -> M
     return Media(_digest(content), form, len(content), name or f"cell.{form.suffix}", source or content)
 
 
-#: Media of files that were read before, by size and times of change, so that a re-run does not read them again.
+#: Media of files that were read before, by size and times of change, so that a re-run does not read them again; at most
+#: so many (about 900 bytes each), of which the oldest is dropped first.
 _seen: dict[tuple[File, int, int, int], Media] = {}
+MOST_SEEN = 50_000
+_lock = threading.Lock()
 
 
 def of_file(file: File, name: str = "") -> Media:
@@ -302,12 +306,17 @@ def of_file(file: File, name: str = "") -> Media:
     with file.open() as opened:
         state = os.fstat(opened.fileno())
         known = (_absolute(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        if known not in _seen:
-            if state.st_size > MOST_BYTES:
-                size = f"{state.st_size / 2**20:.0f}"
-                raise InputError(f"{file.path.name} has {size} MiB; at most {MOST_BYTES // 2**20} are sent")
-            _seen[known] = of_bytes(_read(file, opened), name or file.path.name, source=file)
-    return _seen[known]
+        if (media := _seen.get(known)) is not None:
+            return media
+        if state.st_size > MOST_BYTES:
+            size = f"{state.st_size / 2**20:.0f}"
+            raise InputError(f"{file.path.name} has {size} MiB; at most {MOST_BYTES // 2**20} are sent")
+        media = of_bytes(_read(file, opened), name or file.path.name, source=file)
+    with _lock:
+        while len(_seen) >= MOST_SEEN:
+            del _seen[next(iter(_seen))]
+        _seen[known] = media
+    return media
 
 
 def _absolute(file: File) -> File:
@@ -315,8 +324,9 @@ def _absolute(file: File) -> File:
 
 
 def _forget(file: File) -> None:
-    for known in [known for known in list(_seen) if known[0] == _absolute(file)]:
-        _seen.pop(known, None)
+    with _lock:
+        for known in [known for known in _seen if known[0] == _absolute(file)]:
+            del _seen[known]
 
 
 def _read(file: File, opened: BinaryIO) -> bytes:

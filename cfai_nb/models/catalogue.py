@@ -11,12 +11,14 @@ import difflib
 import functools
 import heapq
 import json
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
-from ..errors import ModelError
+from ..errors import CfaiWarning, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,24 +163,32 @@ class Catalogue(dict[str, Model]):
         """Merge a listing of ``/ai/models/search``, and return the models that are new or changed.
 
         A known model keeps the fields that are not in a listing (its dialect, its rate); a new one gets the usual
-        dialect of its task.  A model that is missing from the listing is kept: it may still answer.
+        dialect of its task.  A model that is missing from the listing is kept: it may still answer.  An entry of
+        another form is left out, with a CfaiWarning.
         """
-        changed = []
+        read, odd = [], []
         for entry in listing:
-            known = self.get(str(entry.get("name")))
-            model = _from_listing(entry, known, checked_on)
-            if known is None or model != dataclasses.replace(known, checked_on=checked_on):
-                changed.append(model)
-            self[model.id] = model
-        return changed
+            try:
+                known = self.get(entry["name"])
+                read.append((known, _from_listing(entry, known, checked_on)))
+            except (AttributeError, LookupError, TypeError, ValueError):
+                odd.append(str(entry.get("name") if isinstance(entry, Mapping) else entry)[:60])
+        if odd:
+            words = f"The listing of {checked_on} has entries that cannot be read, and they are left out: "
+            warnings.warn(words + ", ".join(sorted(odd)[:5]), CfaiWarning, stacklevel=2)
+        self.update((model.id, model) for _, model in read)
+        return [new for old, new in read if old is None or new != dataclasses.replace(old, checked_on=checked_on)]
 
 
 def _from_listing(entry: Mapping[str, Any], known: Model | None, checked_on: str) -> Model:
+    """Return the model of an entry, or raise whatever error an entry of another form leads to."""
+    if not isinstance(entry["name"], str):
+        raise TypeError("an entry without a name")
     # Every property's value is a string except the price, which is a list of {unit, price, currency}.
     properties = {p.get("property_id"): p.get("value") for p in entry.get("properties") or ()}
     task = (entry.get("task") or {}).get("name") or (known.task if known else "")
     row: dict[str, Any] = {} if known is None else {slot: getattr(known, slot) for slot in Model.__slots__}
-    row |= {"id": str(entry["name"]), "task": task, "checked_on": checked_on, "source": "refreshed"}
+    row |= {"id": entry["name"], "task": task, "checked_on": checked_on, "source": "refreshed"}
     row["evidence"] = "; ".join(filter(None, ["the service's own listing", known.evidence if known else ""]))
     if known is None:
         row["family"] = _FAMILY_OF_TASK.get(task)
@@ -204,10 +214,15 @@ def _prices(listed: Any, known: Model | None) -> Mapping[str, Price] | None:
         unit = _UNITS.get(str(item.get("unit")))
         if unit is None or item.get("currency") not in (None, "USD"):
             continue
-        usd = float(item["price"])
+        usd = None if item.get("price") is None else float(item["price"])
+        if usd is not None and not 0 <= usd < math.inf:
+            raise ValueError(f"the price {usd}")
         shipped = kept.get(unit)
         # The dollars are rounded to three digits, so "the same price" is within a twentieth.
-        if shipped is None or shipped.usd is None or abs(shipped.usd - usd) > 0.05 * usd:
+        same = shipped is not None and (
+            usd is None or (shipped.usd is not None and abs(shipped.usd - usd) <= 0.05 * usd)
+        )
+        if not same:
             kept[unit] = Price(per=1e6, neurons=None, usd=usd)
     return kept or None
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..errors import BudgetError
+from ..errors import BudgetError, is_number
 from . import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost
 
 
@@ -211,7 +211,7 @@ def as_budget(
 
 
 def _positive(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+    if not is_number(value) or not value >= 0:
         raise ValueError(f"{name}={value!r} must be a non-negative number.")
     return float(value)
 

@@ -151,9 +151,10 @@ class AccountMeter:
         if self._problem and not self._reported:
             self._reported = True
             warnings.warn(
-                f'{self._problem}. Until then budget="free" counts what our own ledger holds, and not what other '
-                "programs use.", CfaiWarning, stacklevel=2,
-            )  # fmt: skip
+                f'{self._problem}. Until then budget="free" counts only this computer\'s ledger.',
+                CfaiWarning,
+                stacklevel=2,
+            )
 
     async def refresh(self, budget: Budget, leaves: Callable[[], bool]) -> None:
         """Read the meter if a reading is due, during a run, and subtract what other programs used from a budget."""

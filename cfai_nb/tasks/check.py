@@ -85,7 +85,7 @@ class Sentiment(OneQuestion):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(OneQuestion):
-    """Say of a claim and a source whether this supports it, contradicts it, or does not mention it; see ``verify``."""
+    """Decide whether a source supports, contradicts or does not mention a claim; see ``verify``."""
 
     name: ClassVar[str] = "verify"
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})

@@ -33,7 +33,8 @@ class Classify(DialectTask):
         Rows below it are missing, and ``cf.last_run().uncertain`` lists them.  Changing it sends no new requests.
     probabilities : bool
         Return a DataFrame ``label, confidence, p__<label>`` instead of a categorical Series; ``confidence`` is the
-        probability of the label given.  They are always kept, so asking for them later sends nothing.
+        probability of the label given, and left out with ``multiple``.  They are always kept, so asking for them later
+        sends nothing.
 
     Notes
     -----
@@ -96,4 +97,4 @@ class Classify(DialectTask):
         return self.way.columns(shown, self.threshold, all_=self.probabilities)
 
     def unsure(self, cell: Cell) -> bool:
-        return ways.unsure(cell, self.uncertain)
+        return self.way.unsure(cell, self.uncertain)

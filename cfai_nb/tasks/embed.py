@@ -12,6 +12,7 @@ from .dialects.request import Answer, Cell, Cells, Column, Input, Json, Request
 from .task import Task
 
 ROLES = frozenset({"bge-m3", "qwen3-embedding"})  #: Families that embed documents and queries differently.
+QUERIES = frozenset({"qwen3-embedding"})  #: Those to which a query is sent in another form than a text without a role.
 
 
 @dataclass(frozen=True, kw_only=True)

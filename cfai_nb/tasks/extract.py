@@ -13,7 +13,7 @@ from ..errors import ModelError, check_count
 from ..models import Model
 from .dialects import chat
 from .dialects.extraction import Extraction, Fields, decisions, reference_date, without
-from .dialects.question_types import Question
+from .dialects.question_types import Question, check_distinct
 from .dialects.request import Cell, Column, Input, Json
 from .task import DialectTask, display_only
 
@@ -30,8 +30,8 @@ class Extract(DialectTask):
         ``cf.forecast(...)``.
     details : bool
         With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not state it),
-        ``<name>__start``, ``<name>__end`` (where it stands), ``<name>__guess`` (too unsure), figures of estimates.
-        Chat models give none of these, and are refused.
+        ``<name>__start``, ``<name>__end`` (start and end in the text), ``<name>__guess`` (too unsure), figures of
+        estimates.  Chat models give none of these, and are refused.
     reference_date : str or datetime.date, optional
         Reference date used to resolve dates without a year.  Without it such dates are returned as missing.
     max_tokens : int
@@ -67,6 +67,7 @@ class Extract(DialectTask):
         super().check(model)
         check_count(max_tokens=self.max_tokens)
         _ = self._dialect.model  # raises an error for fields that have no meaning
+        check_distinct(self._dialect.names(details=self.details), "result column")
         reference_date(self.reference_date)
         if model.family == "clairic" and (unknown := self._dialect.without_type):
             decided = " Here one model answers all fields; ask for these in a column of their own, with cf.Ask."
@@ -85,6 +86,9 @@ class Extract(DialectTask):
         """Return the questions for a decision model, and the task without them; None where nothing is left."""
         asked = decisions(self.fields)
         rest = without(self.fields, asked) if asked else self.fields
+        if asked and self.details:
+            found = [] if rest is None else Extraction(rest, None, self.max_tokens).names(details=True)
+            check_distinct([*found, *asked, *(f"{name}__confidence" for name in asked)], "result column")
         return asked, None if rest is None else dataclasses.replace(self, fields=rest)
 
     def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:

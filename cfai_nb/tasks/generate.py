@@ -25,9 +25,9 @@ class Generate(ChatTask):
         The reply becomes columns of these types.  ``{"year": int, "mood": ["glad", "sad"]}`` is enough; a list is a
         choice.  A reply that does not fit is sent back once with what is wrong with it.
     tools : list of functions, optional
-        Functions the model may call, described by signature and docstring.  They run in threads, those of several rows
-        at a time, and again where a conversation that was stopped goes on; the model is sent what they raise.  The key
-        holds their names, definitions and source, not what they read.
+        Functions the model may call, described by signature and docstring.  Tools run in threads, for several rows at
+        once; a resumed conversation runs them again.  Exceptions are sent to the model.  Changes in data that a tool
+        reads are not noticed; use ``cache="refresh"``.
     max_turns : int
         The most requests a row may take with tools; no answer by then is a failed row.
     thinking : bool

@@ -50,6 +50,7 @@ class GenerateImage(Task):
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = frozenset(media.PAINTERS)
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
+    media_bytes: ClassVar[int] = 1_500_000
 
     size: int | tuple[int, int] | None = None
     steps: int | None = None

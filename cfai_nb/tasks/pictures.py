@@ -65,7 +65,8 @@ class Detect(DialectTask):
     Attributes
     ----------
     target : str, optional
-        What to look for, such as "person" (moondream needs it; detr-resnet-50 finds the kinds it was trained on).
+        What to look for, such as "person".  moondream needs it; detr-resnet-50 finds the kinds it was trained on, and
+        takes the whole name of one ("car" is not "carrot").
     max_boxes : int
         The most boxes a picture may have.
 

@@ -1,4 +1,4 @@
-"""Speak, Transcribe: each text as sound, and the words of each recording."""
+"""Speak, Transcribe: text to speech, and speech to text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .task import DialectTask, display_only
 
 @dataclass(frozen=True, kw_only=True)
 class Speak(DialectTask):
-    """Read each text aloud.
+    """Convert each text to speech.
 
     Attributes
     ----------
@@ -35,6 +35,7 @@ class Speak(DialectTask):
     name: ClassVar[str] = "speak"
     default_model: ClassVar[str | Model] = "speak"
     families: ClassVar[frozenset[str]] = frozenset({"melotts", "aura"})
+    media_bytes: ClassVar[int] = 1_000_000
 
     voice: str | None = None
     language: str | None = None
@@ -51,7 +52,7 @@ class Speak(DialectTask):
 
 @dataclass(frozen=True, kw_only=True)
 class Transcribe(DialectTask):
-    """Write down the words of each recording.
+    """Transcribe each recording.
 
     Attributes
     ----------

@@ -76,6 +76,11 @@ class Task:
         ``"text"``, a text in a cell is the address of a file, or its name in the folder of ``files=``.
     column_kind : str
         The kind of the result's column, if it has one column.
+    account_fields : tuple of str
+        Fields that name something of an account (a fine-tune, an instance): if one is set, the account is part of the
+        key.
+    media_bytes : int
+        Bytes of a usual cell, where it is a picture or sound that the model made; 0 otherwise.
     """
 
     name: ClassVar[str] = "task"
@@ -86,6 +91,8 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     column_kind: ClassVar[ColumnKind] = "object"
+    account_fields: ClassVar[tuple[str, ...]] = ()
+    media_bytes: ClassVar[int] = 0
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
         """Refuse options the task does not have, and options given by position, before the dataclass does."""
@@ -103,7 +110,7 @@ class Task:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Copy lists and dicts: the question and its key do not change when the caller changes them later."""
+        """Copy lists and dicts, and words of an array: the question and its key do not change when the caller's do."""
         for each in dataclasses.fields(self):
             object.__setattr__(self, each.name, _copied(getattr(self, each.name)))
 
@@ -321,8 +328,8 @@ class ChatTask(Task):
     n : int
         Samples; with more than one, each row holds a list.
     reasoning : bool or str, optional
-        Think (True), not (False), or how hard (``"low"``, ``"high"``, the model's own levels); default: not where the
-        model can go without.  Thinking is paid for and counts as written.
+        Use reasoning (True), do not (False), or a level (``"low"``, ``"high"``, the model's own); default: off where
+        the model allows it.  Billed as output.
     lora : str, optional
         A fine-tune by id or name, on models that take one.
     raw : bool
@@ -331,7 +338,6 @@ class ChatTask(Task):
 
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    #: Fields that name something of an account (a fine-tune): if one is set, the account is part of the key.
     account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
@@ -394,7 +400,16 @@ class ChatTask(Task):
         return chat.streamed(request, model) if plain else None
 
 
+#: Kinds of a dtype whose arrays may hold words: objects, texts, bytes.
+_OF_WORDS = frozenset("OUST")
+
+
 def _copied(value: Any) -> Any:
-    if type(value) is list:
-        return [_copied(each) for each in value]
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    words = getattr(dtype, "kind", "O") in _OF_WORDS
+    if dtype is not None and isinstance(shape, tuple) and (shape == () or (len(shape) == 1 and words)):
+        # A number of numpy, or words in an array, Series, Index or Categorical; other arrays stay as they are.
+        value = value.tolist() if hasattr(value, "tolist") else value.to_list()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
     return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value

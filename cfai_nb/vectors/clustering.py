@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import takes_options
+from ..errors import check_count, is_number, takes_options
 from .matrix import (
     Matrix,
     Numbers,
@@ -66,8 +66,7 @@ def cluster(
         The matrix is not two-dimensional or holds NaN or infinity, `n_clusters` is neither "auto" nor at least 1, or
         the method is unknown or does not take one of the arguments.
     """
-    whole = isinstance(n_clusters, (int, np.integer)) and not isinstance(n_clusters, bool)
-    if n_clusters != "auto" and not (whole and n_clusters >= 1):
+    if n_clusters != "auto" and not (is_number(n_clusters, whole=True) and n_clusters >= 1):
         raise ValueError(f"n_clusters must be 'auto' or a whole number of at least 1, not {n_clusters!r}")
     if method not in ("kmeans", "hdbscan"):
         raise ValueError(f"method must be 'kmeans' or 'hdbscan', not {method!r}")
@@ -215,8 +214,7 @@ def topic_terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict
     ValueError
         There are not as many labels as texts, or `n` is below 1.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
+    check_count(n=n)
     given, clusters = pd.Series(list(texts), dtype=object), pd.Series(list(labels), dtype=object)
     if len(given) != len(clusters):
         raise ValueError(f"{len(given)} texts and {len(clusters)} labels: give one label per text")
@@ -225,12 +223,13 @@ def topic_terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict
     made: dict[Hashable, str] = {label.item() if isinstance(label, np.generic) else label: "" for label in found}
     words, weights = _weights(given[kept].fillna("").astype(str).tolist(), codes, len(found))
     for row, label in enumerate(made):
-        made[label] = ", ".join(_heaviest(words, weights[row], n)) if len(words) else ""
+        made[label] = ", ".join(_heaviest(words, weights[[row]], n)) if len(words) else ""
     return made
 
 
 def _weights(texts: list[str], codes: Any, clusters: int) -> tuple[Any, Any]:
-    """Return the words, and the weight of each word in each cluster, shape (clusters, words)."""
+    """Return the words, and the weight of each word in each cluster that uses it, sparse (clusters, words)."""
+    from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
     asian = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -240,21 +239,23 @@ def _weights(texts: list[str], codes: Any, clusters: int) -> tuple[Any, Any]:
         counter = CountVectorizer(binary=True, token_pattern=pattern, stop_words=stop_words)
         table = counter.fit_transform(texts)
     except ValueError:  # scikit-learn raises it where no word is left
-        return np.array([]), np.empty((clusters, 0))
-    inside = np.zeros((clusters, len(texts)))
-    inside[codes, np.arange(len(texts))] = 1
-    share = (table.T @ inside.T).T / np.maximum(1, inside.sum(axis=1, keepdims=True))
+        return np.array([]), None
+    inside = csr_array((np.ones(len(texts)), (codes, np.arange(len(texts)))), shape=(clusters, len(texts)))
+    share = inside @ csr_array(table)
+    share.data /= np.repeat(np.bincount(codes, minlength=clusters), np.diff(share.indptr))
     # Over the mean of all clusters: the usual log(1 + A / f) hardly separates common words from specific ones.
-    ratio = np.log(np.maximum(share, 1e-12) / share.mean(axis=0)) if clusters > 1 else 1.0
-    return counter.get_feature_names_out(), share * ratio
+    mean = share.sum(axis=0) / clusters
+    if clusters > 1:
+        share.data *= np.log(share.data / mean[share.indices])
+    return counter.get_feature_names_out(), share
 
 
 def _heaviest(words: Any, weights: Any, n: int) -> list[str]:
-    """Return the words of the greatest weight, but only one of "refund" and "refunds"."""
+    """Return the words of the greatest weight in a sparse row, but only one of "refund" and "refunds"."""
     chosen: list[str] = []
-    for at in np.lexsort((np.arange(len(words)), -weights)):
-        word = str(words[at])
-        if weights[at] <= 0 or len(chosen) == n:
+    for place in np.lexsort((weights.indices, -weights.data)):
+        word = str(words[weights.indices[place]])
+        if weights.data[place] <= 0 or len(chosen) == n:
             break
         if not any(word.startswith(other[:5]) or other.startswith(word) for other in chosen):
             chosen.append(word)

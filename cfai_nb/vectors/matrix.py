@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import takes_options
-from .vector import Space, Vector, base_and_rows, listed, same_space
+from .vector import Space, Vector, base_and_rows, same_space
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -144,6 +144,36 @@ class VectorColumn:
         return made
 
 
+def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
+    """Stack a column of vectors into a matrix.
+
+    Parameters
+    ----------
+    vectors : Series or iterable of vectors
+        All of one space, without missing cells (drop them first).
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, dims)
+        A view, without copying, when the vectors are consecutive rows of one matrix (an embedded column without
+        duplicates, in its order); a new array otherwise.
+
+    Raises
+    ------
+    ValueError
+        A cell is missing or is not a vector, or the vectors differ in length or space.
+
+    Examples
+    --------
+    >>> cf.matrix(df.cfai.embed("text").dropna()).shape
+    (600, 1024)
+    """
+    column = VectorColumn(vectors)
+    if not column.present.all():
+        raise ValueError(f"row {column.present.argmin()} holds no vector; drop missing rows first")
+    return column.to_matrix()
+
+
 def _missing(cell: Any) -> bool:
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
 
@@ -152,7 +182,7 @@ def _array(cell: Any, at: int) -> Any:
     if isinstance(cell, np.ndarray):
         return cell
     try:
-        if listed(cell):
+        if isinstance(cell, (list, tuple)) or (hasattr(cell, "to_numpy") and hasattr(cell, "__len__")):  # of Polars
             return np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):
         pass

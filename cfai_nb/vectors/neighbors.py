@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import takes_options
+from ..errors import check_count, is_number, takes_options
 from .matrix import (
     Matrix,
     Numbers,
@@ -98,7 +98,7 @@ def search(
     ValueError
         `top_k` is below 1, the dimensions differ, or a vector holds NaN or infinity.
     """
-    _check_count("top_k", top_k)
+    check_count(top_k=top_k)
     rows, asked = checked(matrix), checked(queries)
     _same_dimensions(rows, asked)
     return _nearest(rows, asked, min(int(top_k), len(rows)), None, threshold, on_progress)
@@ -137,7 +137,7 @@ def outliers(
     ValueError
         `n_neighbors` is below 1, or a vector holds NaN or infinity.
     """
-    _check_count("n_neighbors", n_neighbors)
+    check_count(n_neighbors=n_neighbors)
     rows = checked(matrix)
     chosen = sample(len(rows), among, random_state)
     known = rows if len(chosen) == len(rows) else np.asarray(rows[chosen], dtype=np.float32)
@@ -177,7 +177,7 @@ def duplicates(matrix: Any, threshold: float = 0.95, *, on_progress: OnProgress 
     ValueError
         The threshold is out of range, or a vector holds NaN or infinity.
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+    if not is_number(threshold) or not 0 < threshold <= 1:
         raise ValueError(f"threshold must be a cosine above 0 and up to 1, not {threshold!r}")
     rows = checked(matrix)
     if isinstance(rows, VectorColumn):
@@ -221,11 +221,6 @@ def _merged(group: Numbers, pairs: list[Numbers]) -> Numbers:
     first = np.full(part.max() + 1, count, dtype=np.int64)
     np.minimum.at(first, merged, np.arange(count))
     return np.asarray(first[merged])
-
-
-def _check_count(name: str, count: Any) -> None:
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, not {count!r}")
 
 
 def _same_dimensions(one: Vectors, other: Vectors) -> None:

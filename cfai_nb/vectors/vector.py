@@ -1,7 +1,7 @@
 """Vectors in the cells of a frame: each is a row of one matrix, and records the space it comes from.
 
-``views`` makes them of the matrix of a run, for the engine's results; ``matrix`` (``cf.matrix``) stacks a column of
-them again.  No pandas here: the engine imports this module.
+``views`` makes them of the matrix of a run, for the engine's results; ``VectorColumn`` reads a column of them.  No
+pandas here: the engine imports this module.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Space:
     model : str
     dims : int
     form : str
-        A further property of the vectors: the pooling, or ``"query"`` and ``"document"`` (which can be compared).
+        The pooling, if it was chosen; vectors of different pooling do not compare.
     origin : str
         What computed them.
     """
@@ -118,52 +118,6 @@ def views(numbers: npt.NDArray[np.float32], where: npt.NDArray[np.int64], space:
     return rows
 
 
-def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
-    """Stack a column of vectors into a matrix.
-
-    Parameters
-    ----------
-    vectors : Series or iterable of vectors
-        All of one space, without missing cells (drop them first).
-
-    Returns
-    -------
-    ndarray of float32, shape (rows, dims)
-        A view, without copying, when the vectors are consecutive rows of one matrix (an embedded column without
-        duplicates, in its order); a new array otherwise.
-
-    Raises
-    ------
-    ValueError
-        A cell is missing or is not a vector, or the vectors come from different spaces.
-
-    Examples
-    --------
-    >>> cf.matrix(df.cfai.embed("text").dropna()).shape
-    (600, 1024)
-    """
-    column = list(vectors)
-    if not column:
-        return np.empty((0, 0), dtype=np.float32)
-    if _not_a_vector(column) is not None:
-        arrays = [np.asarray(cell, dtype=np.float32) if listed(cell) else cell for cell in column]
-        if (bad := _not_a_vector(arrays)) is not None:
-            raise ValueError(f"row {bad} is not a vector but {type(column[bad]).__name__}; drop missing rows first")
-        column = arrays
-    same_space(column)
-    block = _one_block(column)
-    return np.stack(column).astype(np.float32, copy=False) if block is None else block
-
-
-def listed(cell: Any) -> bool:
-    """Whether a cell holds a list of values, or a Series of them, as the cells of a Polars column are."""
-    return isinstance(cell, (list, tuple)) or (hasattr(cell, "to_numpy") and hasattr(cell, "__len__"))
-
-
-def _not_a_vector(column: list[Any]) -> int | None:
-    return next((at for at, cell in enumerate(column) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
-
-
 def same_space(vectors: Iterable[Any]) -> Space | None:
     """Return the space all vectors share (None: unknown); vectors of different spaces are refused."""
     # By identity first: a column has one space object for all rows, and hashing it a million times takes a second.
@@ -192,12 +146,3 @@ def base_and_rows(column: Sequence[Any]) -> tuple[npt.NDArray[np.float32], npt.N
     starts = np.fromiter((cell.__array_interface__["data"][0] for cell in column), dtype=np.int64, count=len(column))
     rows, rest = np.divmod(starts - start, base.strides[0] or 1)
     return None if rest.any() else (base, rows)
-
-
-def _one_block(column: list[Any]) -> npt.NDArray[np.float32] | None:
-    """Return these rows as a slice of their matrix, if they are consecutive rows of one."""
-    found = base_and_rows(column)
-    if found is None or (np.diff(found[1]) != 1).any():
-        return None
-    base, rows = found
-    return np.asarray(base)[rows[0] : rows[0] + len(rows)]

@@ -1,8 +1,9 @@
-"""The command line, as a user has it: a process of its own, its output and its exit code."""
+"""The command line, as a user has it: its output and its exit code, in a process of its own where that matters."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -38,6 +39,29 @@ def call(tmp_path: Path, bare_environment: dict[str, str]) -> Call:
             [*COMMAND, *args], cwd=tmp_path, env=bare_environment | more, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=100,
         )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def call_here(
+    tmp_path: Path, bare_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:  # fmt: skip
+    """Run the command in this process, with the environment and the folder that ``call`` gives it."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - bare_environment.keys():
+                patch.delenv(name)
+            for name, value in (bare_environment | more).items():
+                patch.setenv(name, value)
+            try:
+                code = main(args)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
 
     return run
 
@@ -86,7 +110,6 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     assert re.search(r"generate +glm-4.7-flash +0 requests", again.stdout)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
@@ -103,10 +126,10 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
         (["cook"], 2, "invalid choice"),
     ],
 )
-def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code: int, words: str) -> None:
+def test_problems_in_one_line(tmp_path: Path, call_here: Call, args: list[str], code: int, words: str) -> None:
     """A problem is explained in one line, with exit code 1 or 2, and never as a traceback."""
     write_reviews(tmp_path)
-    done = call(*args)
+    done = call_here(*args)
     assert done.returncode == code
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -205,11 +228,10 @@ def test_models_lists_prices_defaults_and_the_gone(capsys: pytest.CaptureFixture
     assert " nan" not in everything
 
 
-@pytest.mark.slow
-def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
+def test_doctor_shows_no_secret(tmp_path: Path, call_here: Call) -> None:
     """`doctor` names the variables that are set and where the store lies, and no value of a variable."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CF_API_TOKEN": TOKEN}
-    done = call("doctor", "--offline", **keys)
+    done = call_here("doctor", "--offline", **keys)
     assert done.returncode == 0, done.stdout
     assert "CLOUDFLARE_ACCOUNT_ID, CF_API_TOKEN" in done.stdout
     assert str(tmp_path / "store.sqlite") in done.stdout
@@ -218,14 +240,13 @@ def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
+def test_doctor_tries_the_credentials(tmp_path: Path, call_here: Call) -> None:
     """`doctor` asks for free whether the service accepts them: 0 if it does, 1 and a reason if it does not."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
     with emulator.running(token=TOKEN) as service:
-        accepted = call("doctor", "--base-url", service.url, **keys)
-        wrong = call("doctor", "--base-url", service.url, **{**keys, "CLOUDFLARE_API_TOKEN": "other"})
-        half = call("doctor", "--base-url", service.url, CLOUDFLARE_ACCOUNT_ID=ACCOUNT)
+        accepted = call_here("doctor", "--base-url", service.url, **keys)
+        wrong = call_here("doctor", "--base-url", service.url, **{**keys, "CLOUDFLARE_API_TOKEN": "other"})
+        half = call_here("doctor", "--base-url", service.url, CLOUDFLARE_ACCOUNT_ID=ACCOUNT)
         charged = service.emulator.billed
     assert (accepted.returncode, wrong.returncode, half.returncode) == (0, 1, 1)
     assert "accepted by the service" in accepted.stdout
@@ -235,12 +256,11 @@ def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in accepted.stdout + accepted.stderr + wrong.stdout + wrong.stderr
 
 
-@pytest.mark.slow
-def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
+def test_doctor_of_a_broken_store(tmp_path: Path, call_here: Call) -> None:
     """A store that is not a database is a problem `doctor` reports, with exit code 1 and the file left alone."""
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database, and it is longer than a header" * 40)
     before = (tmp_path / "store.sqlite").read_bytes()
-    done = call("doctor", "--offline")
+    done = call_here("doctor", "--offline")
     assert done.returncode == 1
     assert "PROBLEM" in done.stdout
     assert (tmp_path / "store.sqlite").read_bytes() == before

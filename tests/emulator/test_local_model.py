@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kept_vectors
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,7 +41,14 @@ def calibration_error(confidence: pd.Series[float], right: pd.Series[bool]) -> f
     return float((gaps * bins.value_counts(normalize=True)).sum())
 
 
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch, vectors_folder: Path) -> None:
+    """Let the model read no text twice in a run of the tests."""
+    monkeypatch.setattr(local_model.LocalModel, "raw", kept_vectors.kept(local_model.LocalModel.raw, vectors_folder))
+
+
 @needs_model
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.slow  # 120 texts: five seconds of one core
 def test_labels_are_right_and_as_sure_as_they_are_right(tickets: pd.DataFrame) -> None:
     """Of six described topics it finds most, more than word lists do, and its probabilities hold on these texts."""
@@ -58,6 +66,7 @@ def test_labels_are_right_and_as_sure_as_they_are_right(tickets: pd.DataFrame) -
 
 
 @needs_model
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.slow  # the vectors of the test before, and a layout
 def test_vectors_gather_by_topic_and_not_by_language(tickets: pd.DataFrame) -> None:
     """More than half of the nearest neighbors have the same topic, and many of them speak another language."""

@@ -86,7 +86,9 @@ def test_every_quirk_is_tested_or_refused() -> None:
     """There is no switch without a test, and an unknown one is an error at once."""
     elsewhere = {"number-tokens", "bare-gateway", "no-credits", "no-ai-search", "tool-call-as-text"}
     elsewhere |= {"spend-limit", "model-length"}
-    assert {case[0] for case in CASES} | elsewhere == QUIRKS.keys()
+    assert {case[0] for case in CASES} | elsewhere == QUIRKS.keys(), (
+        "a quirk has a case in CASES: model, body, and what shows in the answer; or a test of its own and its name here"
+    )
     with pytest.raises(ValueError, match="no quirk called"):
         Emulator(quirks={"weather"})
 

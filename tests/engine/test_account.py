@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,45 @@ async def test_a_minute_is_of_the_account():
     await turns()
 
 
+@pytest.mark.parametrize(
+    ("leads", "follows", "most"),
+    [(None, 30, 30), (300, 30, 30), (300, None, 300), (30, 300, 30), (30, None, 30)],
+)
+def test_a_process_that_follows_keeps_to_its_own_rate(leads: float | None, follows: float | None, most: int) -> None:
+    """A process sends no more than its own rate in any minute, whoever leads, and no more than the leader's."""
+
+    async def minutes() -> None:
+        account, clock = Account(1), [time.monotonic()]
+        one = account.followers[0].limiter("model", "group", follows, own=True)
+        lead = account.leader.limiter("model", "group", follows)  # the first message comes before the leader's own run
+        assert account.leader.limiter("model", "group", leads, own=True) is lead
+        lead.concurrency.limit = lead.concurrency.most = 1_000.0
+        lead._clock = one._clock = lambda: clock[0]
+        sent: list[float] = []
+
+        async def row() -> None:
+            at = await one.enter()
+            sent.append(at)
+            one.end(at, "clean")
+
+        rows = [asyncio.ensure_future(row()) for _ in range(2 * most + 5)]
+        for _ in range(1_300):  # a little over two minutes
+            await turns(4)
+            clock[0] += 0.1
+            one._serve()
+            lead._serve()
+            if len(sent) == follows == most:
+                assert one.turn is not None  # so that progress says what it waits for
+        assert len(sent) >= 2 * most
+        for at in sent:
+            assert sum(at <= other < at + 60 for other in sent) <= most
+        for each in rows:
+            each.cancel()
+        await turns()
+
+    asyncio.run(minutes())
+
+
 @in_loop
 async def test_equal_inputs_are_claimed_once():
     """An input in flight in one process is waited for in the others; what was stored meanwhile is not claimed."""
@@ -162,6 +202,21 @@ async def test_a_budget_is_of_the_account():
     assert await two.hold(Cost(70.0), "model") is None
     assert await two.hold(Cost(60.0), "model") == 60.0
     assert two.spent == pytest.approx(40.0)
+
+
+@in_loop
+async def test_settled_reservations_leave_nothing_behind():
+    """Whoever leads, a reservation is forgotten once it is settled, whatever its amount."""
+    account = Account(1)
+    for budget in budgets(account.leader, *account.followers):
+        for amount in (1.0, 1.5, 1.5, 2.0):
+            assert await budget.hold(Cost(amount), "model") == amount
+        for amount in (1.5, 2.0, 1.0, 1.5):
+            budget.settle(amount, 0.25)
+        assert budget._far == {}
+        await turns()
+    assert [budget.requests for budget in budgets(account.leader, *account.followers)] == [0, 0]
+    assert account.leader.budgets["free"].spent == 2.0
 
 
 @in_loop

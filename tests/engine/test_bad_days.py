@@ -87,7 +87,7 @@ def test_where_there_can_be_no_lock_a_process_works_by_itself(tmp_path: Path) ->
     """A disk that cannot hold the lock is no reason to send nothing; the warning says what is not shared."""
     participant = Participant(asyncio.Event().wait, lambda keys: [])
     election = Election(participant, tmp_path / "none" / "s.sqlite", "account")
-    with pytest.warns(cf.CfaiWarning, match=r"cannot agree .* share no limit"):
+    with pytest.warns(cf.CfaiWarning, match=r"cannot agree .* limits and budgets are not shared"):
         asyncio.run(election.ready())
     assert participant.role == "leads"
 

@@ -26,7 +26,9 @@ from cfai_nb.tasks import Answer, Request
 Act: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 #: Small enough for a test; what a real connection has is in the table.
-SMALL = Bounds(silence=0.3, seconds=0.6, stream_seconds=0.6, text=200_000, stream=200_000, error=2_000, line=50_000)
+SMALL = Bounds(silence=0.3, text=200_000, stream=200_000, error=2_000, line=50_000)
+#: For answers that never end: only one of both times is short, so that a busy machine cannot reach the other first.
+BRIEF = dataclasses.replace(SMALL, silence=30.0, seconds=0.6, stream_seconds=0.6)
 
 
 @contextlib.asynccontextmanager
@@ -177,7 +179,7 @@ def test_no_server_takes_unbounded_memory_or_time(name: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(kind, match=words) as caught:
-            asked(act, stream=stream)
+            asked(act, stream=stream, bounds=BRIEF if act is slow else SMALL)
         assert tracemalloc.get_traced_memory()[1] < 12 * MIB
     finally:
         tracemalloc.stop()
@@ -264,6 +266,27 @@ def test_an_answer_that_is_too_large_is_charged_as_an_estimate() -> None:
             (charged,) = cf.ledger()[["requests", "exact", "neurons"]].itertuples(index=False)
             assert (charged.requests, charged.exact) == (1, False)
             assert budget.spent == charged.neurons > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [b"201 Created", b"202 Accepted", b"203 Non-Authoritative Information"])
+def test_every_accepting_status_is_an_answer(status: bytes, stream: bool) -> None:
+    """What was made is answered with 201 by many services: it is not a fault after which it is made again."""
+
+    async def act(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"200 OK", status) + b"content-length: 2\r\n\r\n{}")
+
+    assert asked(act, stream=stream) == b"{}"
+
+
+def test_an_accepting_status_without_a_body_is_not_an_answer() -> None:
+    """Only 200 may have an empty body, which fails the row as an empty answer."""
+
+    async def act(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with pytest.raises(ServiceError, match="204"):
+        asked(act)
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -375,7 +398,7 @@ def test_many_answers_share_a_timer_and_each_keeps_its_own_deadline() -> None:
 
     async def ask() -> None:
         async with server(slow) as root:
-            line = Wire(root, Secret("t"), bounds=SMALL)
+            line = Wire(root, Secret("t"), bounds=BRIEF)
 
             async def one(wait: float) -> float:
                 await asyncio.sleep(wait)
@@ -387,7 +410,7 @@ def test_many_answers_share_a_timer_and_each_keeps_its_own_deadline() -> None:
             cancelled = asyncio.ensure_future(line.send(Request(json={}), "m"))
             asyncio.get_running_loop().call_later(0.1, cancelled.cancel)
             took = await asyncio.gather(*(one(0.1 * at) for at in range(4)))
-            assert all(0.55 < seconds < 1.2 for seconds in took), took
+            assert all(0.55 < seconds < 3 for seconds in took), took
             assert cancelled.cancelled()
             await line.close()
 

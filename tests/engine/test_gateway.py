@@ -198,6 +198,16 @@ def test_an_answer_that_cannot_be_read_is_not_taken_twice(witness: Any) -> None:
     assert [call.through.get("cf-aig-skip-cache") for call in here.calls] == [None, "true"]
 
 
+def test_further_samples_are_not_copies_from_its_cache(witness: Any) -> None:
+    """Of the equal requests for n samples, only the first may be answered from the gateway's cache."""
+    here = witness(connect={"store": False, "gateway": cf.Gateway("g", cache_ttl=60)})
+    for hits in (0, 1):
+        made = ROWS.iloc[:1].cfai.generate("Say {value}", model="llama-3.2-3b-instruct", n=3)
+        assert len(made.iloc[0]) == 3
+        assert [call.through.get("cf-aig-skip-cache") for call in here.calls[-3:]] == [None, "true", "true"]
+        assert (ledger()["saved_neurons"].iloc[-3:] > 0).sum() == hits
+
+
 def test_the_queue_goes_past_its_cache(witness: Any) -> None:
     """Looks at a submission are all alike: a cache would answer "queued" for ever."""
     here = witness(connect={"store": False, "gateway": cf.Gateway("g", cache_ttl=60, cache_key="k")}, queue_polls=1)

@@ -248,3 +248,11 @@ def test_a_fine_tune_belongs_to_its_account(tmp_path: Path) -> None:
                 requests.append(plan.keys[0])
     assert requests[0] == requests[2]
     assert requests[1] != requests[3]
+
+
+def test_an_instance_belongs_to_its_account_and_state() -> None:
+    """Answers of an instance of AI Search are those of one account and one state, which has to be named."""
+    asked = [(cf.AnswerFrom(instance="docs", as_of=state), who) for state in ("may", "june") for who in ("a", "b")]
+    assert len({keys_of(task, task.default_model, ["x"], "cloudflare", who)[0] for task, who in asked}) == 4
+    with pytest.raises(ValueError, match="as_of=''"):
+        cf.AnswerFrom(instance="docs", as_of="")

@@ -175,6 +175,7 @@ def test_a_batch_is_also_full_by_its_tokens() -> None:
         assert len(batch) == 1 or sum(tokens_in(plan.inputs[i]) for i in batch) <= BATCH_TOKENS
     assert [len(b) for b in batches] == [2, 2, 2, 1, 1, 50]
     assert plan.estimate.overlong == 1
+    assert "\n  1 input may be longer than the " in str(plan)
 
 
 def test_where_leads_each_row_to_its_input() -> None:

@@ -153,7 +153,9 @@ def test_a_model_by_application_is_told() -> None:
 def test_every_switch_is_stood_by_a_verb() -> None:
     """There is no quirk without a verb that copes with it."""
     elsewhere = {"no-credits", "free-plan", "no-ai-search", "spend-limit", "model-length"}
-    assert {quirk for quirk, *_ in STOOD} | REFUSING | elsewhere == QUIRKS.keys()
+    assert {quirk for quirk, *_ in STOOD} | REFUSING | elsewhere == QUIRKS.keys(), (
+        "a quirk stands in STOOD with what a verb makes of it, or in REFUSING; or it has its own test and its name here"
+    )
 
 
 @pytest.mark.parametrize("model", [LLAMA, "llama-4-scout-17b-16e-instruct", GLM, OSS])

@@ -10,6 +10,7 @@ import random
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,16 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb import session
 from cfai_nb._engine import limiter
 from cfai_nb._engine import run as engine
+from cfai_nb._engine.account.in_flight import InFlight
+from cfai_nb._engine.bridge import bridge
 from cfai_nb._engine.store.writer import Writer
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.models import find
+from cfai_nb.session.session import Session
+from cfai_nb.tasks import Classify
 
 LABELS = ["billing", "shipping"]
 LLAMA = "llama-3.3-70b-instruct-fp8-fast"
@@ -270,6 +276,52 @@ def test_a_waiting_run_can_be_stopped(open_: Any) -> None:
     assert emulator.requests == 1
 
 
+def test_a_halted_run_waits_for_nothing(open_: Any) -> None:
+    """A run inside a tool that is halted leaves no trace in what it waited for, which would later look circular."""
+    open_(latency=0.2)
+    here, task = session.current(), Classify(labels=LABELS)
+    model = here.model_for(task, None)
+
+    async def both() -> None:
+        def begun(count: int) -> tuple[Any, asyncio.Task[Any]]:
+            runner = here.runner(task, model, [f"row {i}" for i in range(count)], here.options({"concurrency": 3}))
+            return runner, asyncio.ensure_future(runner.execute())
+
+        _, first = begun(3)
+        await asyncio.sleep(0.05)
+        inputs = begun(0)[0]._engine.share.inputs.own
+        others = set(inputs.by_key.values())
+        outer = InFlight(asyncio.get_running_loop().create_future())
+        outer.enter()
+        second, waits = begun(3)
+        await asyncio.sleep(0.05)
+        assert [other.followers for other in others] == [[outer]] * 3
+        second.halt()
+        await waits
+        assert [other.followers for other in others] == [[]] * 3
+        await first
+
+    bridge.call(both)
+
+
+def test_a_store_that_cannot_be_opened_stays_with_the_runs_that_use_it(
+    open_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call without a cache does not take the store away from runs in flight, whose answers would be lost."""
+    open_(latency=0.2)
+
+    async def both() -> None:
+        first = asyncio.ensure_future(words(2).cfai.classify.aio(LABELS))
+        await asyncio.sleep(0.1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "store", lambda self: (_ for _ in ()).throw(cf.StoreError("not just now")))
+            await words(1, 5).cfai.classify.aio(LABELS, cache=False)
+        await first
+
+    asyncio.run(both())
+    assert words(2).cfai.classify(LABELS, cache="only").notna().all()
+
+
 # -- how much at once --------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +365,13 @@ def test_capacity_below_the_wish_is_found(open_: Any) -> None:
         begun = time.monotonic()
         words(1200).cfai.classify(LABELS, concurrency=16, cache=False)
         assert seconds <= (time.monotonic() - begun) / 0.85 + 1.5
+
+
+@pytest.mark.parametrize("rate", [0, 0.5, -1, True, "30", float("nan"), float("inf")])
+def test_a_rate_is_at_least_one_a_minute(rate: Any) -> None:
+    """A number of requests a minute that no request fits in, or that is not a number, is refused."""
+    with pytest.raises(cf.SetupError, match="rate="):
+        cf.connect("emulator", store=False, rate=rate)
 
 
 def test_a_rate_that_is_told_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,6 +675,53 @@ def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert emulator.requests <= 12
     assert cf.ledger()["requests"].sum() == emulator.requests
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        (np.int64(3), 3),
+        ({"share": np.float32(0.5), "counts": np.array([1, 2])}, {"share": 0.5, "counts": [1, 2]}),
+        ((1, {2}), [1, [2]]),
+        (pd.Timestamp("2026-01-01"), "2026-01-01T00:00:00"),
+        ({1: "one"}, {"1": "one"}),
+        (object(), None),
+        ("half a pair \ud800", None),
+        ([cf.Image(b"\x89PNG"), "a text"], None),
+    ],
+)
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_cell_is_the_same_at_first_and_from_the_store(open_: Any, cell: Any, kept: Any, cache: bool) -> None:
+    """The cell of an own task is plain JSON from the start; one that the store cannot hold fails its row, charged."""
+    from cfai_nb.tasks import Classify
+
+    class Own(Classify):
+        def parse(self, answer: Any, inputs: Any, model: Any) -> Any:
+            return ["plain" if inputs[0].endswith("0") else cell]
+
+        def to_columns(self, cells: Any) -> Any:
+            return cf.tasks.Column(cells)
+
+    emulator = open_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cf.CfaiWarning)  # of the row that fails
+        first, again = (words(2).cfai.run(Own(labels=LABELS), cache=cache) for _ in range(2))
+    for found in (first, again):
+        assert found[0] == "plain"
+        assert found[1] == kept if kept is not None else pd.isna(found[1])
+    assert emulator.requests == (2 if cache and kept is not None else 3 if cache else 4)
+    assert cf.ledger()["requests"].sum() == emulator.requests
+    assert kept is not None or "the store cannot hold the cell" in str(cf.last_run().failures.to_numpy().tolist())
+
+
+def test_cells_of_a_batch_fail_alone() -> None:
+    """Of the cells of one request, only those fail that the store cannot hold; all of them where kinds are mixed."""
+    from cfai_nb._engine.conversation import _storable
+
+    at, cells, failed = _storable([4, 5, 6], ["a", object(), (1,)], [])
+    assert (at, cells, [index for index, _ in failed]) == ([4, 6], ["a", [1]], [5])
+    at, cells, failed = _storable([4, 5], [cf.Image(b"\x89PNG"), "a"], [])
+    assert (at, cells, [index for index, _ in failed]) == ([], [], [4, 5])
 
 
 def test_a_stop_keeps_what_waits_for_a_slow_disk(open_: Any, monkeypatch: pytest.MonkeyPatch) -> None:

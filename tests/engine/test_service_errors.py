@@ -10,6 +10,8 @@ import pytest
 import cfai_nb as cf
 from cfai_nb._engine import service_errors
 from cfai_nb._engine.service_errors import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, service_error
+from cfai_nb.emulator.error_codes import CODES as EMULATED
+from cfai_nb.emulator.search_instance import CODES as SEARCH
 
 MODEL = "@cf/baai/bge-m3"
 
@@ -86,6 +88,21 @@ def test_every_code_in_every_form(code: int, form: str) -> None:
     assert MODEL in str(error)
     assert str(code) in str(error)
     assert "words" in str(error)
+
+
+#: Codes of the emulator that no session can be answered with, so that their status alone says what they mean.
+UNMET = {
+    2008,  # on the host of the gateway alone
+    7055,  # an upload without a file
+    7064, 7065, 7066,  # namespaces are neither made nor deleted
+    7074,  # one search over several instances
+}  # fmt: skip
+
+
+def test_every_code_of_the_emulator_has_a_meaning() -> None:
+    """What the emulator can refuse with, the client knows: its class, and what to do about it."""
+    known = {code for product in PRODUCTS.values() for code in product.meanings}
+    assert {*EMULATED, *SEARCH} - known == UNMET, "give these codes a meaning in _engine/service_errors.py"
 
 
 STATUSES = (200, 302, 400, 403, 404, 422, 429, 500, 503)
@@ -205,6 +222,8 @@ def test_a_redirect_says_where_to() -> None:
     assert "https://login.example.com/in: check base_url" in str(error)
     assert "secret" not in str(error)
     assert type(service_error(301, {"location": "https://example.com/"}, b"", MODEL)) is cf.AccessError
+    for odd in ("http://[oops", "http://[::1", "//[x]/"):  # of a broken proxy: the error of one row
+        assert "redirects to another address" in str(service_error(302, {"location": odd}, b"", MODEL))
 
 
 @pytest.mark.parametrize("code", FINAL)

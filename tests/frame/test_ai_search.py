@@ -354,7 +354,7 @@ def test_answers_are_kept_until_the_instance_changes(door: Door, frame: pd.DataF
 )
 def test_answers_are_read_carefully(body: Any, cell: Any) -> None:
     """What is not the documented form is an error of the row."""
-    task = AnswerFrom(instance="docs")
+    task = AnswerFrom(instance="docs", as_of="today")
     answer = cf.Answer(json.dumps(body).encode())
     if cell is None:
         with pytest.raises(cf.AnswerError):
@@ -368,7 +368,7 @@ def test_passages_without_an_answer_are_an_error() -> None:
     chunk = b'{"id": "1", "type": "text", "score": 0.5, "text": "a", "item": {"key": "t.txt"}}'
     body = b'{"choices": [{"message": {"content": " "}}], "chunks": [' + chunk + b"]}"
     with pytest.raises(cf.AnswerError, match="1 passages were found, and the answer is empty"):
-        AnswerFrom(instance="docs").parse(cf.Answer(body), ["x"], AnswerFrom.default_model)  # type: ignore[arg-type]
+        AnswerFrom(instance="docs", as_of="today").parse(cf.Answer(body), ["x"], AnswerFrom.default_model)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,19 @@ def test_the_price_of_the_plan_is_that_of_pandas(emulator: Emulator, frame: Any,
     assert (plan.distinct, plan.requests) == (whole.distinct, whole.requests)
 
 
+@pytest.mark.parametrize(("store", "cache"), [("s.sqlite", "refresh"), ("s.sqlite", False), (False, True)])
+def test_what_each_partition_sends_again_is_priced_for_each(tmp_path: Path, store: Any, cache: Any) -> None:
+    """Without stored answers equal inputs of several partitions are bought for each, and the plan says so."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=store and tmp_path / store)
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at % 5}" for at in range(20)]}), npartitions=4)
+    plan = frame.cfai.embed.plan("text", cache=cache)
+    assert (plan.distinct, plan.requests) == (5, 4)
+    frame.cfai.embed("text", cache=cache).compute(scheduler="synchronous")
+    assert emulator.requests == plan.requests
+    assert plan.cost.neurons >= emulator.billed > 0
+
+
 def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
     """It is not given to each partition again; what was bought is kept."""
     frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at:04}" for at in range(80)]}), npartitions=8)
@@ -277,6 +290,35 @@ def test_stop_ends_all_partitions(tmp_path: Path) -> None:
     time.sleep(0.2)
     assert emulator.requests == before < 2_000
     until(lambda: frame.cfai.generate.plan("Say {text}").stored == before)
+
+
+def test_a_part_that_begins_after_stop_sends_nothing(
+    emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that Dask had handed to a thread when ``compute()`` was interrupted does not begin; computed again it
+    does."""
+    begun, stopped, link = threading.Event(), threading.Event(), dask_part._link
+
+    def late() -> Any:
+        begun.set()
+        stopped.wait(5)
+        return link()
+
+    def interrupt() -> None:
+        begun.wait()
+        time.sleep(0.05)  # until the main thread waits
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(dask_part, "_link", late)
+    threading.Thread(target=interrupt, daemon=True).start()
+    answers = frame.cfai.generate("Say {text}")
+    with pytest.raises(KeyboardInterrupt):
+        answers.compute(scheduler="threads")
+    stopped.set()
+    time.sleep(0.2)
+    assert not emulator.requests
+    assert len(answers.compute(scheduler="threads")) == len(frame)
+    assert emulator.requests
 
 
 def test_a_notebook_shows_one_bar(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:

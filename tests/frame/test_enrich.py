@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -274,8 +275,10 @@ def test_empty_files(emulator: Emulator, tmp_path: Path) -> None:
     pq.write_table(empty, source / "000005.parquet")
     cf.enrich(source, tmp_path / "out", EMBED)
     assert read(tmp_path / "out").num_rows == 20
-    cf.enrich(source / "000005.parquet", tmp_path / "none", EMBED)
-    assert read(tmp_path / "none").column_names == ["id", "text", "tags", "vector", "vector__error"]
+    named = {**EMBED, "mood": (cf.Sentiment(), "text"), "why": (cf.Generate(), "Why is {text} {mood}?")}
+    cf.enrich(source / "000005.parquet", tmp_path / "none", named)
+    new = [name for each in named for name in (each, f"{each}__error")]
+    assert read(tmp_path / "none").column_names == ["id", "text", "tags", *new]
     (source / "000006.parquet").write_bytes(b"")
     with pytest.raises(cf.InputError, match=r"000006.parquet \(0 bytes\) is not a whole parquet file"):
         cf.enrich(source, tmp_path / "o3", EMBED)
@@ -443,6 +446,31 @@ def test_stop_keeps_the_parts_and_frees_the_folder(tmp_path: Path) -> None:
     assert read(out)["id"].to_pylist() == list(range(160))
 
 
+def test_a_cancelled_call_frees_the_folder(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An awaited call that is cancelled while it reads lets go of the folder, also while its error is kept, as a
+    notebook does."""
+    source, out, reads, take = written(tmp_path / "in"), tmp_path / "out", threading.Event(), Reader.take
+
+    def slow(*args: Any) -> Any:
+        if not reads.is_set():
+            reads.set()
+            time.sleep(0.3)
+        return take(*args)
+
+    async def cancelled() -> None:
+        call = asyncio.ensure_future(cf.enrich.aio(source, out, EMBED))
+        await asyncio.to_thread(reads.wait)
+        call.cancel()
+        await call
+
+    monkeypatch.setattr(Reader, "take", slow)
+    with pytest.raises(asyncio.CancelledError) as kept:
+        asyncio.run(cancelled())
+    cf.enrich(source, out, EMBED)
+    assert read(out)["id"].to_pylist() == list(range(80))
+    assert kept.tb is not None
+
+
 def test_one_progress_for_all(emulator: Emulator, tmp_path: Path) -> None:
     """Listeners see rows of the whole grow to all of them, with one end; the line names part and column."""
     events: list[Any] = []
@@ -495,6 +523,20 @@ def test_columns_are_known_before_anything_is_asked(case: Any, tmp_path: Path) -
     assert table["new__error"].null_count == len(frame) - 1
     assert all(table[name].null_count < len(frame) for name in made.kinds)
     assert pa.Table.from_arrays(list(made.arrays(None, 0, 3, schema)), schema=schema).num_rows == 3
+
+
+class Poster(cf.GenerateImage):
+    """A verb of another name that makes pictures."""
+
+    name = "poster"
+
+
+def test_a_picture_is_bytes_whatever_its_verb_is_called(emulator: Emulator) -> None:
+    """A task says itself that its cells are pictures or sound, so a new verb of media gets a column of bytes."""
+    frame = pd.DataFrame({"text": ["a red circle"]})
+    for task in (cf.GenerateImage(), Poster()):
+        made = made_of("new", Call(task, None, frame, "{text}", {}))
+        assert (made.kinds, made.bytes_a_row) == ({"new": "media"}, 1_500_000)
 
 
 def test_what_is_left() -> None:

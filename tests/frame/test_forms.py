@@ -110,8 +110,8 @@ def test_every_verb_explains_itself(frame: pd.DataFrame, name: str) -> None:
     assert name == "as_vectors" or names[-len(NAMES) :] == list(NAMES)
     assert "data" not in names
     assert verb.__name__ == name
-    assert "\nReturns\n-------\n" in verb.__doc__
-    assert "\nExamples\n--------\n>>> " in verb.__doc__
+    for section in ("\nReturns\n-------\n", "\nExamples\n--------\n>>> "):
+        assert section in verb.__doc__, "give what it returns and an example: in accessor.py, or in its docstring"
     assert getattr(frame.cfai, name).__doc__ is verb.__doc__
     assert getattr(cf.Accessor, name).__doc__ == verb.__doc__
 

@@ -284,6 +284,47 @@ def test_no_rows_are_no_special_case(emulator: Emulator) -> None:
         assert frame.cfai.sim_join(none, "vec", "vec").empty
 
 
+def test_a_query_that_is_a_row_is_bought_once(emulator: Emulator) -> None:
+    """Where a model is sent queries as it is sent other texts, a text is embedded once for both."""
+    texts = pd.Series(["refund my money", "parcel where"])
+    texts.cfai.embed()
+    assert texts.cfai.search("refund my money", 1).index.tolist() == [0]
+    assert texts.cfai.similarity(texts).tolist() == pytest.approx([1, 1])
+    assert emulator.requests == 1
+
+
+@pytest.mark.parametrize("dtype", ["object", "str"])
+def test_no_texts_are_no_special_case(emulator: Emulator, dtype: str) -> None:
+    """Frames without a single text give empty and missing results too, for queries that are texts; nothing is sent."""
+    none = pd.DataFrame({"text": pd.Series([None, None], dtype=dtype)})
+    for frame in (none, none.head(0)):
+        assert frame.cfai.search("refund", on="text").empty
+        assert frame.cfai.search(["refund", "parcel"], on="text").columns.tolist() == ["text", "score", "query"]
+        assert frame.cfai.similarity("text", "refund").isna().all()
+        assert frame.cfai.cluster("text", model="bge-m3", cache="refresh").isna().all()
+        assert frame.cfai.search("refund", on="text", model="bge-m3", gateway="default").empty
+    assert not emulator.requests
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_of_several_levels(emulator: Emulator) -> None:
+    """What is added to columns of two levels has two levels as well, and joins with columns of one."""
+    on = ("a", "text")
+    frame = pd.DataFrame({on: ["a refund", "a parcel", None], ("b", "n"): [1, 2, 3]}, index=[1, 1, 2])
+    other = pd.DataFrame({"text": ["refund"], "n": [3]})
+    score = ("score", "")
+    assert list(frame.cfai.rank(on, "refund")) == [on, ("b", "n"), score]
+    assert list(frame[on].cfai.rank(query="refund")) == [on, score]
+    assert list(frame.cfai.search(["refund", "parcel"], 1, on)) == [on, ("b", "n"), score, ("query", "")]
+    joined = frame.cfai.sim_join(other, on, "text")
+    assert list(joined) == [on, ("b", "n"), ("text", ""), ("n", ""), score]
+    assert joined.index.tolist() == [1, 1]
+    assert list(other.cfai.sim_join(frame, "text", on)) == [("text", ""), ("n", ""), on, ("b", "n"), score]
+    alone = frame.reset_index(drop=True)
+    alone.cfai.to_vectorize("levels", on, create=True, wait=True)
+    assert list(alone.cfai.search("refund", 1, index="levels")) == [on, ("b", "n"), ("id", ""), score]
+
+
 # -- joins and duplicates ----------------------------------------------------------------------------------------------
 
 

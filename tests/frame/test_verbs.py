@@ -207,7 +207,13 @@ def test_a_token_that_cannot_be_one_is_told_without_being_shown(token: str) -> N
 
 
 def test_auto_prints_which(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """connect("auto") takes the account if there is one, else the emulator, and says so."""
+    """connect("auto") takes the account if there is one, or the server it is given, else the emulator, and says so."""
+    assert cf.connect("auto", base_url="http://localhost:11434/v1").origin == "localhost:11434"
+    assert capsys.readouterr().out == "cfai_nb: localhost:11434\n"
+    with pytest.raises(cf.SetupError, match="CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN not set"):
+        cf.connect("auto", base_url="https://proxy.example.com/client/v4")
+    with pytest.raises(cf.SetupError, match="remove base_url="):
+        cf.connect("emulator", base_url="http://localhost:11434/v1")
     assert cf.connect("auto").origin == "emulator"
     assert "emulator" in capsys.readouterr().out
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "a" * 32)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import io
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -258,6 +260,47 @@ def two_at_once(site: Site, first: str, second: str) -> tuple[Any, Any]:
         session._fetcher = site.fetcher()
         one, two = asyncio.run(both())
     return one, two
+
+
+def test_what_was_deleted_is_fetched_again(site: Site) -> None:
+    """A file that a cleaner of temporary files took, or its whole folder, is fetched again and counted once."""
+    url, fetcher = f"{site.root}/a.png", site.fetcher()
+    for remove in (Path.unlink, lambda path: shutil.rmtree(path.parent)):
+        (media,) = fetcher([url])
+        remove(media._source.path)
+        with pytest.raises(InputError, match="there is no file"):
+            media.content()
+        (again,) = fetcher([url])
+        assert again.content() == picture()
+        assert fetcher._total == len(picture())
+    fetcher.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_deletes_only_its_own(site: Site) -> None:
+    """The end of a forked process, and closing the fetcher there, leave the parent's files; it starts with nothing."""
+    fetcher = site.fetcher()
+    (media,) = fetcher([f"{site.root}/a.png"])
+    inherited = fetcher._cleanup
+    assert inherited is not None
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            inherited()  # what an ordinary exit runs
+            fetcher._wait = lambda job, tick: None  # nothing is fetched: only what is known can be returned
+            try:
+                fetcher([f"{site.root}/a.png"])
+            except KeyError:
+                status = 0
+            fetcher.close()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert media.content() == picture()
+    fetcher.close()
+    with pytest.raises(InputError):
+        media.content()
 
 
 def test_two_calls_at_once_fetch_an_address_once(site: Site) -> None:

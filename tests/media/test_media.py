@@ -325,6 +325,22 @@ def test_equal_content_is_one_request_and_a_re_run_reads_nothing(tmp_path: Path,
         assert (emulator.requests, reads) == (1, [])
 
 
+def test_what_is_remembered_of_files_is_bounded(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit the file that was read first is forgotten, and read again when it comes again."""
+    monkeypatch.setattr(source, "_seen", {})
+    monkeypatch.setattr(source, "MOST_SEEN", 3)
+    paths = [tmp_path / f"{at}.png" for at in range(5)]
+    for at, path in enumerate(paths):
+        path.write_bytes(picture((at, 0, 0)))
+    for again in (paths, paths[2:], paths[:1]):
+        for path in again:
+            source.media_of(path)
+    assert reads == ["0.png", "1.png", "2.png", "3.png", "4.png", "0.png"]
+    assert len(source._seen) == 3
+
+
 def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
     """What is sent is what was planned, or nothing; the next run takes the file as it is then."""
     path = tmp_path / "a.bmp"

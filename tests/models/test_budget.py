@@ -34,7 +34,7 @@ def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: di
     with pytest.raises(cf.BudgetError) as caught:
         words(500).cfai.embed(**purse)
     assert "Nothing was sent" in str(caught.value)
-    assert "None of it would fit" in str(caught.value)
+    assert "Not even the first request fits" in str(caught.value)
     assert "raise budget=" in str(caught.value)
     assert emulator.requests == 0
 

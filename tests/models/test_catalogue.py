@@ -39,7 +39,9 @@ CACHED = dict.fromkeys(("@cf/google/gemma-4-26b-a4b-it", "@cf/qwen/qwen3.8-27b")
 
 def test_every_published_model_is_there_and_no_other() -> None:
     """The shipped catalogue names exactly the published models."""
-    assert set(catalogue()) == {row["id"] for row in ROWS}
+    assert set(catalogue()) == {row["id"] for row in ROWS}, (
+        "models/catalogue.json differs from what the service publishes; tests/data/README.md says how to refresh that"
+    )
     assert len(ROWS) > 100
 
 
@@ -150,6 +152,8 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
     for options, words in (
         ({"name": "clasify"}, "'clasify' in its id.*Did you mean 'classify'"),
         ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
+        ({"name": "to_markdown"}, "verb 'to_markdown' has no model to choose"),
+        ({"verb": "task"}, "verb='task': there is no such verb"),
         ({"task": "embedings"}, "'embedings' in its task.*Tasks: .*Text Embeddings"),
         ({"name": "llama", "task": "Text Embeddings"}, "'llama' in its id and 'Text Embeddings' in its task"),
     ):
@@ -233,6 +237,39 @@ def test_a_refresh_keeps_what_it_learns_for_the_next_session(tmp_path: Path, own
                 find("wonder-7b")
             with _connected(store, _Listing()) as later:
                 later.store()
+
+
+def _priced(name: str, *prices: Any) -> dict[str, Any]:
+    """An entry of a listing with these prices of output."""
+    listed = [{"unit": "per M output tokens", "currency": "USD", **price} for price in prices]
+    return {"name": name, "task": {"name": "Text Generation"},
+            "properties": [{"property_id": "price", "value": listed}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "@cf/odd/one"}, {"name": None}, {"name": "@cf/odd/one", "task": "Text Generation"},
+        {"name": "@cf/odd/one", "properties": ["price"]}, "@cf/odd/one", _priced("@cf/odd/one", {"price": "a dollar"}),
+        _priced("@cf/odd/one", {"price": -1}), _priced("@cf/odd/one", {"price": "nan"}), [],
+    ],
+)  # fmt: skip
+def test_an_odd_entry_is_left_out_and_named(own_catalogue: None, odd: Any) -> None:
+    """An entry of another form does not stop the merge of those around it, and adds no model of its own."""
+    known = len(catalogue())
+    with pytest.warns(cf.CfaiWarning, match=r"left out: .*"):
+        changed = catalogue().merge_listing([_priced("@cf/a/one"), odd, _priced("@cf/a/two")], "2026-12-01")
+    assert [model.id for model in changed] == ["@cf/a/one", "@cf/a/two"]
+    assert len(catalogue()) == known + 2
+
+
+@pytest.mark.parametrize("listed", [{"price": None}, {}])
+def test_a_price_that_is_not_listed_is_unknown(own_catalogue: None, listed: dict[str, Any]) -> None:
+    """Without a number a new model's price is unknown, which is not free, and a known price stays as it was."""
+    before = find("glm-4.7-flash").prices
+    catalogue().merge_listing([_priced("@cf/a/one", listed), _priced(find("glm-4.7-flash").id, listed)], "2026-12-01")
+    assert price(Usage({"output_tokens": 1e6}), find("@cf/a/one")).neurons is None
+    assert find("glm-4.7-flash").prices == before
 
 
 def test_a_refresh_through_the_emulator_reads_the_wire(tmp_path: Path, own_catalogue: None) -> None:

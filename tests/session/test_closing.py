@@ -101,8 +101,8 @@ def test_a_block_in_several_threads_closes_when_the_last_one_leaves(tmp_path: Pa
 
 def test_closing_while_the_store_is_locked_says_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounded, with the number of answers and charges; used again, the session writes them, and nothing is lost."""
-    for name, value in {"_BUSY": 0.02, "LOCKED": 0.2}.items():
-        monkeypatch.setattr(writer, name, value)
+    monkeypatch.setattr(writer, "_BUSY", 0.02)
+    monkeypatch.setattr(writer, "LOCKED", 0.5)
     monkeypatch.setattr(store_module, "CLOSING", 0.1)
     emulator = Emulator(rate=None)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")
@@ -205,6 +205,16 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
     assert before is not None
     del session
     until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True)))
+
+
+def test_a_store_that_is_closed_under_a_call_that_begins_says_so(tmp_path: Path) -> None:
+    """A call that another thread's close() meets between opening the store and reading it is told to be run again."""
+    with cf.connect("emulator", store=tmp_path / "s.sqlite") as session:
+        store = session.store()
+        assert store is not None
+        session.close()
+        with pytest.raises(cf.StoreError, match=r"session was closed while this call began\. Run the call again"):
+            store.locate([b"k" * 16])
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ from cfai_nb.session.conformance.statements import LEFT_OUT, TABLE
 from cfai_nb.session.requests import RequestJob
 from cfai_nb.tasks import Request
 
+#: What a test says that misses a statement.
+STATE = "session/conformance/statements.py needs a statement"
 RECORDED = Path(__file__).parent.parent / "data" / "conformance.json"
 
 
@@ -81,7 +83,7 @@ def test_every_code_has_a_statement_or_a_reason() -> None:
     """Each code of the emulator has a statement or a reason to be left out, not both."""
     stated, left = {each.code for each in TABLE if each.code}, {code for code in LEFT_OUT if isinstance(code, int)}
     known = set(CODES) | set(SEARCH_CODES)
-    assert known - stated - left == set()
+    assert known - stated - left == set(), f"{STATE} of these codes, or a reason in LEFT_OUT"
     assert stated & left == set()
     assert left <= known
 
@@ -90,7 +92,7 @@ def test_every_family_has_a_statement_or_a_reason() -> None:
     """Each family of models that the emulator imitates has a statement, or a reason why not."""
     models = {each.model for each in TABLE} & catalogue().keys()
     stated = {catalogue()[model].family for model in models} | {"documents"}
-    assert set(FAMILIES) - stated - set(LEFT_OUT) == set()
+    assert set(FAMILIES) - stated - set(LEFT_OUT) == set(), f"{STATE} about a model of these, or a reason in LEFT_OUT"
 
 
 def test_every_address_has_a_statement_or_a_reason() -> None:
@@ -103,7 +105,8 @@ def test_every_address_has_a_statement_or_a_reason() -> None:
         scope = {"type": "http", "method": each.method, "path": path, "root_path": "", "headers": []}
         asked |= {next((name for name, route in routes.items() if route.matches(scope)[0] is Match.FULL), "")}
     left = tuple(one for one in LEFT_OUT if isinstance(one, str) and one.startswith("/"))
-    assert [path for path in routes if path not in asked and not path.startswith(left)] == []
+    missing = [path for path in routes if path not in asked and not path.startswith(left)]
+    assert missing == [], f"{STATE} that asks these addresses, or a reason in LEFT_OUT"
 
 
 def test_requests_fit_the_published_schemas() -> None:

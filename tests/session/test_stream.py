@@ -1,13 +1,19 @@
-"""Streaming: one prompt, both dialects, totals, and streams that break off."""
+"""Streaming: one prompt, both dialects, totals, and streams that break off; and jobs of a few requests."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
+from intercept import Faulty, poison
+from starlette.responses import Response
 
 import cfai_nb as cf
+from cfai_nb._engine.bridge import bridge
 from cfai_nb.emulator import Emulator
+from cfai_nb.session.requests import RequestJob
 from cfai_nb.tasks import StreamReader
 
 
@@ -115,6 +121,21 @@ def test_a_stream_is_repeated_before_its_first_piece(fault: str) -> None:
     assert len(cf.ledger()) == 1
 
 
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 500, "completion_tokens": 200}, None])
+def test_a_stream_that_breaks_off_before_its_first_piece_is_charged(usage: object) -> None:
+    """What began is billed, as reported or else estimated, in the ledger and the budget, also if it is sent again."""
+    frame = b"data: " + json.dumps({**delta(delta={"role": "assistant"}), "usage": usage}).encode() + b"\n\n"
+    here = Faulty(poison(Response(frame, media_type="text/event-stream"), times=1))
+    cf.connect(here)
+    budget = cf.Budget(1_000.0, "1,000 Neurons")
+    assert "".join(cf.stream("Tell me of poison.", budget=budget)).startswith("[emulator]")
+    charges = cf.ledger()
+    assert charges["requests"].tolist() == [1, 1]
+    assert charges["exact"].tolist() == [usage is not None, True]
+    assert usage is None or charges["tokens"].iloc[0] == 700
+    assert budget.spent == pytest.approx(charges["neurons"].sum())
+
+
 def test_a_budget_holds_for_streams() -> None:
     """A stream that could cost more than the budget is not sent."""
     emulator = Emulator(rate=None)
@@ -126,9 +147,32 @@ def test_a_budget_holds_for_streams() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])
 def test_a_prompt_that_asks_nothing_is_not_sent(prompt: object) -> None:
-    """What is not text, or an empty one, is an error before anything is sent, as a missing cell is not sent."""
+    """What is not text, or an empty one, is an error of the call, as is a wrong option, before anything is sent."""
     emulator = Emulator(rate=None)
     cf.connect(emulator)
     with pytest.raises(ValueError, match="give a text"):
-        list(cf.stream(prompt))
+        cf.stream(prompt)
+    with pytest.raises(ValueError, match="patience"):
+        cf.stream("Tell me of rivers.", patience=-1)
     assert emulator.requests == 0
+
+
+@pytest.mark.parametrize("error", [cf.CfaiError("a defect"), cf.Refused("refused"), KeyError("a defect of ours")])
+def test_a_failed_item_ends_the_others(error: Exception) -> None:
+    """Whatever fails, no other item is begun, those under way are awaited, and nothing goes on after the call."""
+    session, done = cf.connect(Emulator(rate=None)), []
+
+    async def work(job: RequestJob[None]) -> None:
+        async def one(item: int) -> None:
+            await asyncio.sleep(0.002)
+            if item == 0:
+                raise error
+            done.append(item)
+
+        await job.each(one, range(100))
+
+    with pytest.raises(type(error)):
+        bridge.wait(RequestJob(session.engine(cache=False), work, drain=True), lambda: None)
+    ended = len(done)
+    time.sleep(0.05)
+    assert len(done) == ended < 16

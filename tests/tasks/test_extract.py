@@ -103,6 +103,22 @@ def test_chat_models_estimate_a_value_alone(emulator: Emulator) -> None:
         SAID.cfai.extract(["a"], model="glm-4.7-flash", details=True)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"total": float, "total__confidence": str}, {"late": GUESSES["late"], "late__mean": float},
+        {"total": float, "total__guess": bool}, {"paid": bool, "paid__confidence": float},
+        {"paid": bool, "paid__confidence": bool},
+    ],
+)  # fmt: skip
+def test_fields_whose_details_would_share_a_column_are_refused(emulator: Emulator, fields: dict[str, Any]) -> None:
+    """No figure is lost to a field of its name, whichever model answers them; without details the names are free."""
+    with pytest.raises(ValueError, match=r"result columns: '\w+' given more than once"):
+        SAID.cfai.extract(fields, details=True)
+    assert emulator.requests == 0
+    assert list(SAID.head(1).cfai.extract(fields)) == list(fields)
+
+
 def test_other_figures_are_another_question() -> None:
     """What an estimate asks is part of the key, also what no schema of a reply tells."""
     tasks = [

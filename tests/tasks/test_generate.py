@@ -263,7 +263,7 @@ def test_effort_makes_thinking_longer(emulator: Emulator) -> None:
 
 def test_a_limit_used_up_by_thinking_is_told_as_that(emulator: Emulator) -> None:
     """The failed row says that thinking took it all, and names the limit."""
-    with pytest.raises(cf.RowsFailed, match="thinking used up max_tokens=4"):
+    with pytest.raises(cf.RowsFailed, match="used all of max_tokens=4 for reasoning and wrote no answer"):
         FRAME.cfai.generate("Say {text}", model=OSS, max_tokens=4)
     assert cf.last_run().failures["code"].tolist() == ["length", "length"]
 
@@ -295,7 +295,7 @@ def test_a_fine_tune_and_a_raw_prompt() -> None:
         ({"n": 2, "schema": {"a": int}}, OPENAI, "n="),
         ({"n": 0}, OPENAI, "n=0"),
         ({"n": 129}, OPENAI, "128"),
-        ({"reasoning": True}, LEGACY, "does not think"),
+        ({"reasoning": True}, LEGACY, "is not a reasoning model"),
     ],
 )
 def test_options_that_mean_nothing_together_are_refused(options: dict[str, Any], model: str, words: str) -> None:

@@ -40,6 +40,15 @@ def test_several_labels_a_row() -> None:
     assert words.map(type).eq(list).all()
 
 
+def test_a_label_may_have_any_name() -> None:
+    """Names that a cell of one label uses are names of labels like others."""
+    names = ["confidence", "label", "p"]
+    found = tickets(3).cfai.classify(names, multiple=True, uncertain=0.999)
+    assert found.isna().all()
+    assert len(cf.last_run().uncertain) == 3
+    assert tickets(3).cfai.classify(names, multiple=True, uncertain=0.0).map(type).eq(list).all()
+
+
 def test_one_label_keeps_its_key() -> None:
     """That several can be asked for changes no answer in the store of those who ask for one."""
     assert "multiple" not in cf.Classify(labels=LABELS).key_fields()

@@ -24,7 +24,7 @@ from cfai_nb.emulator.families import audio_models as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price
-from cfai_nb.tasks import ToMarkdown
+from cfai_nb.tasks import Answer, ToMarkdown
 from cfai_nb.tasks.dialects import media
 from cfai_nb.tasks.markdown import CONVERTER
 
@@ -268,6 +268,22 @@ def test_things_are_found_where_they_are(emulator: Emulator, red: bytes, blue: b
     assert np.allclose([box["xmin"], box["xmax"]], [columns.min(), columns.max()], atol=4)
     assert np.allclose([box["ymin"], box["ymax"]], [rows.min(), rows.max()], atol=4)
     assert len(pd.Series([blue], dtype=object).cfai.detect("blue square", max_boxes=1)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        (None, ["carrot", "teddy bear", "Car"]), (" ", ["carrot", "teddy bear", "Car"]), ("car", ["Car"]),
+        (" Teddy  Bear. ", ["teddy bear"]), ("bear", []), ("carrot", ["carrot"]), ("!", []),
+    ],
+)  # fmt: skip
+def test_a_kind_is_found_by_its_whole_name(red: bytes, target: str | None, kept: list[str]) -> None:
+    """detr-resnet-50 finds every kind; a target keeps the one of this name, and none whose name holds it as a part."""
+    found = [{"label": each, "score": 0.9, "box": {"xmin": 1, "ymin": 1, "xmax": 9, "ymax": 9}}
+             for each in ("carrot", "teddy bear", "Car")]  # fmt: skip
+    answer = Answer(json.dumps(found).encode())
+    boxes = media.Detection(target, 50).parse(answer, of_bytes(red), find("detr-resnet-50"))
+    assert [box["label"] for box in boxes] == kept
 
 
 @pytest.mark.parametrize("model", [None, "clef", "clef-omni", "moondream3.1-9B-A2B", "llava-1.5-7b-hf", LLAMA])

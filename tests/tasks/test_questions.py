@@ -100,6 +100,23 @@ def test_levels_by_name_or_by_place(keys: tuple[str, ...]) -> None:
     assert QUESTIONS["anger"].decided(answer)["p"] == {"calm": 0.2, "annoyed": 0.3, "furious": 0.5}
 
 
+@pytest.mark.parametrize("levels", [("1", "2", "3"), ("2", "1", "0"), ("0", "1", "2"), ("3", "2", "1")])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_levels_that_look_like_places(levels: tuple[str, ...], by_name: bool) -> None:
+    """Levels named as positions are read by position, as the service answers, and by name where no other reading fits.
+
+    No level gets the probability of its neighbor, and a key that is missing is an error.
+    """
+    places = set(levels) == {"0", "1", "2"}
+    keys = levels if by_name and not places else ("0", "1", "2")
+    answer: dict[str, Any] = {"score": 0.4, "probabilities": dict(zip(keys, (0.7, 0.2, 0.1), strict=True))}
+    question = cf.scale(*levels)
+    assert list(question.decided(answer)["p"].items()) == list(zip(levels, (0.7, 0.2, 0.1), strict=True))
+    del answer["probabilities"][keys[0]]
+    with pytest.raises(KeyError):
+        question.decided(answer)
+
+
 def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     """A choice outside of the options, or a missing question, is an error of the row and not a new category."""
     answer = {"answers": {"it": {"choice": "c", "probabilities": {"a": 0.5, "b": 0.5}, "confidence": 1}}}
@@ -122,6 +139,10 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
         (lambda: FRAME.cfai.ask("text", {}), "1 to 64"),
         (lambda: FRAME.cfai.ask("text", {"a": "is it?"}), "cf.yes_no"),
         (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold={"refnd": 0.5}), "refnd"),
+        (
+            lambda: FRAME.cfai.ask("text", {**QUESTIONS, "refund__p": cf.choice("a", "b")}, probabilities=True),
+            "result columns: 'refund__p' given more than once",
+        ),
         (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold=2), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", "x y", threshold=-1), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", " "), "not empty"),

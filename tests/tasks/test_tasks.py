@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import published
 import pydantic
 import pytest
@@ -419,6 +420,41 @@ def test_a_task_keeps_the_options_it_was_given() -> None:
     assert [(task.key_fields(), next(task.conversation(["x"], find(OPENAI))).json) for task in tasks] == before
 
 
+WORDS = ["a: number", "b"]
+_SERIES = pd.Series(WORDS)
+FORMS_OF_WORDS = {
+    "array": np.array(WORDS), "objects": np.array(WORDS, dtype=object), "series": _SERIES, "index": pd.Index(WORDS),
+    "categorical": _SERIES.astype("category"), "unique": _SERIES.unique(),
+    "categories": _SERIES.astype("category").cat.categories, "nullable": _SERIES.astype("string"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS_OF_WORDS)
+def test_words_of_an_array_are_a_list(form: str) -> None:
+    """Labels, levels and fields out of an array or a column are the same question as a list of them, at any depth."""
+    given = FORMS_OF_WORDS[form]
+    for made, same in (
+        (cf.Classify(labels=given), cf.Classify(labels=WORDS)),
+        (cf.Classify(labels={"x": given, "y": None}), cf.Classify(labels={"x": WORDS, "y": None})),
+        (cf.Score(levels=given), cf.Score(levels=WORDS)), (cf.Mask(labels=given), cf.Mask(labels=WORDS)),
+        (cf.Moderate(categories=given), cf.Moderate(categories=WORDS)),
+        (cf.Extract(fields=given), cf.Extract(fields=WORDS)),
+    ):  # fmt: skip
+        assert (made, made.key_fields()) == (same, same.key_fields())
+        made.check(find("glm-4.7-flash"))
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([1, 2]), pd.Series([1.0, 2.0]), np.array([["a", "b"]]), np.array(["a", None])]
+)
+def test_an_array_of_anything_else_is_refused_in_words(given: Any) -> None:
+    """Numbers, tables and missing cells are no labels and no fields; arrays in a task of one's own stay arrays."""
+    for task in (cf.Classify(labels=given), cf.Extract(fields=given)):
+        with pytest.raises(ValueError, match=r"must be a text|give a|write a name"):
+            task.check(find("glm-4.7-flash"))
+    assert isinstance(Weighted(weights=np.array([1, 2])).weights, np.ndarray)
+
+
 @pytest.mark.parametrize("form", [{"data": [[1, 2], [3, 4]]}, {"response": [[1, 2], [3, 4]], "shape": [2, 2]}])
 def test_vectors_are_read_from_both_forms(form: Any) -> None:
     """bge-m3 with contexts answers under another name; both become one float32 matrix, with and without envelope."""
@@ -618,6 +654,13 @@ class Shout(Task):
 
     def parse(self, answer: Answer, inputs: Any, model: Model) -> Any:
         return [answer.json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted(Shout):
+    """A task with an array of numbers."""
+
+    weights: Any
 
 
 def test_a_task_needs_no_more_than_compose_and_read() -> None:

@@ -98,7 +98,7 @@ def test_a_language_the_model_cannot_read_fails_the_row(emulator: Emulator) -> N
         (lambda: TEXT.cfai.translate("de", source=" "), "source="),
         (lambda: TEXT.cfai.translate("hi", source="German", model="indictrans2-en-indic-1B"), "from English only"),
         (lambda: TEXT.cfai.translate("de", model="indictrans2-en-indic-1B"), "has no language 'de'"),
-        (lambda: TEXT.cfai.translate("Germn", model="m2m100-1.2b"), "Did you mean German"),
+        (lambda: TEXT.cfai.translate("Germn", model="m2m100-1.2b"), "Did you mean 'German'"),
         (lambda: TEXT.cfai.translate("German", source="Klingon", model="m2m100-1.2b"), "no language 'Klingon'"),
         (lambda: TEXT.cfai.summarize(max_words=0), "max_words"),
         (lambda: TEXT.cfai.mask([]), "labels="),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -230,6 +231,19 @@ def test_terms_bear_missing_texts_and_wordless_groups() -> None:
     assert topic_terms([], []) == {}
 
 
+def test_topic_terms_of_many_clusters_take_little_memory() -> None:
+    """Memory grows with the words that occur, not with clusters times texts (8 bytes each would be 32 MB here)."""
+    texts = [f"word{chr(97 + at % 26) * 4} thing" for at in range(4_000)]
+    topic_terms(texts[:2], [0, 1])  # loads scikit-learn
+    tracemalloc.start()
+    found = topic_terms(texts, np.arange(len(texts)) % 1_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 1_000
+    assert found[0].startswith("word")
+    assert peak < 10e6
+
+
 def test_terms_refuse_what_does_not_fit() -> None:
     """Texts and labels of different lengths, or no words wanted, are errors."""
     with pytest.raises(ValueError, match="2 texts and 1 labels"):
@@ -350,6 +364,7 @@ def test_a_column_is_read_without_a_copy() -> None:
     assert cf.matrix([cell[:2] for cell in cells]).tolist() == [[0, 1], [3, 4], [6, 7], [9, 10]]
     assert cf.matrix([cell[:2] for cell in cf.matrix(cells)]).shape == (4, 2)
     assert (cf.matrix(cells[::-1]) == cf.matrix(cells)[::-1]).all()
+    assert cf.matrix([]).shape == (0, 0)
 
 
 def test_lengths_are_those_of_the_matrix_at_hand() -> None:
@@ -385,7 +400,7 @@ def test_noise_is_minus_one() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: search(np.eye(3), np.eye(3), 0), "top_k must be a whole number"),
+        (lambda: search(np.eye(3), np.eye(3), 0), "top_k=0 must be a whole number"),
         (lambda: search(np.eye(3), np.eye(4)), "of 3 and of 4 dimensions"),
         (lambda: duplicates(np.eye(3), 1.2), "threshold must be"),
         (lambda: similarity(np.eye(3), np.eye(3)[:2]), "3 vectors and 2"),
@@ -393,6 +408,11 @@ def test_noise_is_minus_one() -> None:
         (lambda: VectorColumn([[1.0, 2.0], None, [1.0]]), "all of one length"),
         (lambda: search(VectorColumn([None, [1.0], [np.nan]]), [[1.0]]), "first is row 2"),
         (lambda: VectorColumn([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+        (lambda: cf.matrix([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+        (lambda: cf.matrix([*column(np.eye(2)), np.ones(2, "f4")]), "row 2 does not record which model"),
+        (lambda: cf.matrix([[1.0, 2.0], None]), "row 1 holds no vector; drop missing rows first"),
+        (lambda: cf.matrix([[1.0, 2.0], "text"]), "row 1 is not a vector but str"),
+        (lambda: cf.matrix([np.ones(2), np.ones(3)]), "all of one length"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:

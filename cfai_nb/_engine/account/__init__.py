@@ -9,7 +9,6 @@ coordinator and the next, nothing new is sent, and requests in flight continue.
 from __future__ import annotations
 
 import asyncio
-import collections
 import functools
 import itertools
 import math
@@ -60,15 +59,21 @@ class Participant:
         self.settled = asyncio.Event()  # set while this process leads or follows
         self.settled.set()
 
-    def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
+    def limiter(
+        self, model: str, group: str, rate: float | None, server: bool = False, *, own: bool = False
+    ) -> SharedLimiter:
         """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
 
-        ``server``: another server has the model, which lets requests wait rather than refuse them.
+        ``server``: another server has the model, which lets requests wait rather than refuse them.  ``own``: the rate
+        is that of this process, which counts more than that of another process, which may have asked first.
         """
-        if model not in self._limiters:
+        limiter = self._limiters.get(model)
+        if limiter is None or (own and limiter.rate.given != rate):
             shared = self._rates.setdefault(f"{group} {rate}", Rate(rate))
-            self._limiters[model] = SharedLimiter(self, model, group, shared, server)
-        return self._limiters[model]
+            if limiter is None:
+                limiter = self._limiters[model] = SharedLimiter(self, model, group, shared, server)
+            limiter.take_over(shared)
+        return limiter
 
     def budget(self, name: str, limit: float, label: str) -> Budget:
         """Return a budget that all processes share."""
@@ -135,12 +140,16 @@ class Participant:
 
 
 class SharedLimiter(Limiter):
-    """A limiter with places and turns that all processes of the account share."""
+    """A limiter with places and turns that all processes of the account share.
+
+    The rate of the process that leads holds for all together.  A process that follows keeps to its own rate as well.
+    """
 
     def __init__(self, here: Participant, model: str, group: str, rate: Rate, server: bool) -> None:
         super().__init__(rate, server=server)
         self._here, self._model, self._group, self._server = here, model, group, server
         self._wanted = 0  # places that were asked for and not given yet
+        self._full = False  # whether the own rate, where this process follows, lets requests wait
         self._places: dict[float, int] = {}  # when a request left -> the coordinator's number of its place
         self._minute = (0, 0.0)  # requests of the account in the last minute, and when the first of them left
 
@@ -151,9 +160,25 @@ class SharedLimiter(Limiter):
         if self._here.role == "leads":
             super()._serve()
         elif self._here.role == "follows":
-            for first in self._eligible()[self._wanted :]:
-                self._wanted += 1
-                in_background(self._ask_for_place(first))
+            self._ask_for_places()
+
+    def _ask_for_places(self) -> None:
+        """Ask for a place for each request that waits, as far as the own rate allows."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now, wait = self._clock(), 0.0
+        for first in self._eligible()[self._wanted :]:
+            if (wait := self.rate.wait(now)) > 0:
+                self._opens = now + wait
+                self._timer = asyncio.get_running_loop().call_later(min(wait, 1.0), self._serve)
+                break
+            self._wanted += 1
+            self.rate.asked += 1
+            in_background(self._ask_for_place(first))
+        if self._full != (wait > 0):
+            self._full = wait > 0
+            self._hold(self._full, now)
 
     def _eligible(self) -> list[bool]:
         """Return, for each request that only waits for a place, whether it was refused before."""
@@ -184,7 +209,9 @@ class SharedLimiter(Limiter):
         except Lost:
             return
         self._wanted -= 1
-        self._held, self._held_since = self._held + given["held"], None
+        self.rate.asked -= 1
+        if not self._full:
+            self._held, self._held_since = self._held + given["held"], None
         self.concurrency.limit, self._minute = given["places"], (given["used"], given["oldest"])
         while (found := self._next()) is not None:
             line, waiter = found
@@ -198,6 +225,7 @@ class SharedLimiter(Limiter):
         while now in self._places:  # two at the same tick of the clock
             now = math.nextafter(now, math.inf)
         self._places[now] = number
+        self.rate.take(now)
         self.concurrency.in_use += 1
         if waiter.share is not None:
             waiter.share.take()
@@ -206,6 +234,8 @@ class SharedLimiter(Limiter):
     def waits(self, turn: Sequence[float] | None) -> None:
         """Note since when, and until when, the coordinator lets requests wait for their turn."""
         now = self._clock()
+        if self._full:
+            return
         if turn is None or not self._wanted:
             self._held_since = None
         else:
@@ -223,7 +253,14 @@ class SharedLimiter(Limiter):
 
     def lost(self) -> None:
         """Note that the places that were asked for will not be given."""
-        self._wanted, self._held_since = 0, None
+        self.rate.asked -= self._wanted
+        self._wanted, self._full, self._held_since = 0, False, None
+
+    def take_over(self, rate: Rate) -> None:
+        """Keep to another rate from now on, which begins with what left in the last minute."""
+        now = self._clock()
+        rate.assume(*self.rate.used(now), now)
+        self.rate = rate
 
     def resume(self) -> None:
         """Report to a new coordinator what is in flight here, and what is known of the minute."""
@@ -346,7 +383,7 @@ class SharedBudget(Budget):
     def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
         super().__init__(limit, label)
         self._here, self.name = here, name
-        self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
+        self._far: dict[float, list[int]] = {}  # the coordinator's open reservations, by amount
 
     async def hold(self, cost: Cost, model: str) -> float | None:
         while True:
@@ -366,7 +403,7 @@ class SharedBudget(Budget):
             if held is not None:
                 self.reserved += held
                 self.requests += 1
-                self._far[held].append(number)
+                self._far.setdefault(held, []).append(number)
             return held
 
     def _described(self, do: str, neurons: float) -> dict[str, Any]:
@@ -389,5 +426,7 @@ class SharedBudget(Budget):
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         super().settle(reserved, neurons)
-        if numbers := self._far[reserved]:
+        if numbers := self._far.get(reserved):
             self._here.send({"do": "settle", "hold": numbers.pop(), "neurons": neurons})
+            if not numbers:
+                del self._far[reserved]

@@ -24,7 +24,7 @@ from ..store.tables import Lock, lock
 from . import Participant
 from .coordinator import Coordinator, Message
 
-#: Seconds after which a process that neither leads nor reaches its leader works by itself, and between two tries.
+#: Seconds after which a process that neither leads nor reaches its leader continues alone, and between two tries.
 PATIENCE, PAUSE = 5.0, 0.02
 #: Seconds that a new leader waits for the processes of the former one to report what they have in flight.
 GRACE = 1.0
@@ -70,8 +70,8 @@ class Election:
         if not answered and not self._closed:
             self.participant.lead()
             warnings.warn(
-                f"{why}: this one works by itself, so the two share no limit, and may buy the same answer twice.",
-                CfaiWarning, stacklevel=2,
+                f"{why}: this process continues alone: limits and budgets are not shared, and both may pay for the "
+                "same row.", CfaiWarning, stacklevel=2,
             )  # fmt: skip
 
     async def _agreed(self) -> bool:

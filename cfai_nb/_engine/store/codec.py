@@ -35,7 +35,10 @@ class Turn:
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:
-    """Return the kind of these cells and their bytes; ValueError where a vector has values that are not finite."""
+    """Return the kind of these cells and their bytes.
+
+    ValueError or TypeError: a vector has values that are not finite, or a cell is not made of what JSON holds.
+    """
     if isinstance(cells, np.ndarray):
         values = np.ascontiguousarray(cells, dtype="<f4")
         if not np.isfinite(values).all():
@@ -50,7 +53,13 @@ def encode(cells: Cells) -> tuple[str, bytes]:
         return f"{kind}{_SEVERAL}", counts.tobytes() + body
     if cells and isinstance(cells[0], AnswerError):
         return _FAILED, pydantic_core.to_json([[str(e), e.code, e.text, e.partial] for e in cells])
-    return "json", pydantic_core.to_json(list(cells))
+    return "json", pydantic_core.to_json(list(cells), fallback=_plain)
+
+
+def as_stored(cells: Cells) -> Cells:
+    """Return cells as the store returns them, so that the first answer equals the later ones; errors as of `encode`."""
+    kind, body = encode(cells)
+    return pydantic_core.from_json(body) if kind == "json" else cells
 
 
 def decode(kind: str, rows: int, body: bytes) -> Cells:
@@ -69,6 +78,13 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
     if kind == _FAILED:
         return [AnswerError(what, code, text=text, partial=partial) for what, code, text, partial in cells]
     return cells
+
+
+def _plain(value: object) -> object:
+    """Return a number or an array of NumPy as JSON holds it."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def seal(*parts: object) -> int:

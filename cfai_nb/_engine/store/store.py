@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,6 @@ CLOSING = 5.0
 #: Seconds after which the use of an answer is recorded again.
 _USED = 60.0
 
-_CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 #: Claims the bill of a queued request, so that one process enters it, however many fetch its answer.
 _TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
@@ -312,12 +311,12 @@ class Store:
         self.flush()
         with self.writer.committing:  # none is committed between the two looks
             with self.reading() as connection:
-                rows = connection.execute("SELECT * FROM charges WHERE time >= ? ORDER BY time", (since,)).fetchall()
+                rows = connection.execute(_SINCE, (since,)).fetchall()
             waiting = [charge for charge in self.writer.unwritten() if charge.time >= since]
         whole = [row for row in rows if seal(*row[:-1]) == row[-1]]
         self.damaged_charges = len(rows) - len(whole)
-        kept = [Charge(**dict(zip(_CHARGE_FIELDS, row, strict=False)) | {"exact": bool(row[9])}) for row in whole]
-        return kept + waiting
+        kept = [dict(zip(_CHARGE, row[:-1], strict=True)) for row in whole]
+        return [*(Charge(**{**row, "exact": bool(row["exact"])}) for row in kept), *waiting]
 
     def size(self) -> tuple[int, int]:
         """Return how many answers it holds, and their bytes with keys and overhead."""
@@ -365,11 +364,21 @@ def _number(value: float | None) -> float | None:
     return None if value is None or value != value else float(value)
 
 
+#: The columns of a charge and the form in which SQLite returns each, in the order that the checksum covers.
+_CHARGE: Mapping[str, Callable[..., object]] = {
+    "time": float, "run": str, "account": str, "origin": str, "model": str, "verb": str, "requests": int, "rows": int,
+    "neurons": _number, "exact": int, "saved_neurons": _number, "tokens": _number, "seconds": float,
+}  # fmt: skip
+_COLUMNS = f"{', '.join(_CHARGE)}, sum"
+_ENTER = f"INSERT INTO charges ({_COLUMNS}) VALUES ({', '.join('?' * len(_CHARGE))}, ?)"
+_SINCE = f"SELECT {_COLUMNS} FROM charges WHERE time >= ? ORDER BY time"
+
+
 def _enter(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
     for charge in charges:
         if charge.queued is None or connection.execute(_TAKE, charge.queued[::-1]).rowcount:
-            row = _charge_row(charge)
-            connection.execute(_CHARGE, (*row, seal(*row)))
+            row = [form(getattr(charge, name)) for name, form in _CHARGE.items()]
+            connection.execute(_ENTER, (*row, seal(*row)))
 
 
 def _touched(records: Sequence[int]) -> Write:
@@ -386,18 +395,3 @@ def _dropped(records: Sequence[int]) -> Write:
         rebuild(connection)
 
     return write
-
-
-_CHARGE_FIELDS = (
-    "time", "run", "account", "origin", "model", "verb", "requests", "rows", "neurons", "exact", "saved_neurons",
-    "tokens", "seconds",
-)  # fmt: skip
-
-
-def _charge_row(charge: Charge) -> tuple[object, ...]:
-    """Return the columns of a charge, as SQLite returns them."""
-    return (
-        float(charge.time), charge.run, charge.account, charge.origin, charge.model, charge.verb, charge.requests,
-        charge.rows, _number(charge.neurons), int(charge.exact), _number(charge.saved_neurons), _number(charge.tokens),
-        float(charge.seconds),
-    )  # fmt: skip

@@ -45,6 +45,7 @@ _TABLES = (
 #: The columns that the checksum of a record covers, in this order.
 SEALED = "kind, rows, neurons, body, log, keys"
 #: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last steps.
+#: So the statements above stay as they are: a new column is a step here, and so is the checksum over it.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
     # The cost of a row may be unknown.
@@ -195,6 +196,7 @@ _MEANINGS = (
     ),
     (("locked", "busy"), "another process holds it", "close that process"),
     (("disk i/o",), "it cannot be read or written (disk I/O error)", "check the disk and its free space"),
+    (("closed database",), "its session was closed while this call began", "run the call again, which opens it again"),
 )  # fmt: skip
 _OF_THE_FILE = tuple(word for words, *_ in _MEANINGS[:3] for word in words)
 

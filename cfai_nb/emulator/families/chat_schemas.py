@@ -110,7 +110,7 @@ CHAT: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class _Variant:
     """The input that one legacy model declares: the content of a message, and the names of its optional fields.
 
     The content is "string", "parts" (text or text parts) or "media" (with pictures; then nothing is required). "loose"
@@ -121,19 +121,19 @@ class Variant:
     fields: str = ""
 
 
-_FULL = Variant("parts", "lora response_format requests")
-_GUIDED = Variant("media", "guided_json")
+_FULL = _Variant("parts", "lora response_format requests")
+_GUIDED = _Variant("media", "guided_json")
 
 #: Models with separate schemas for prompt and messages. Every other legacy model takes one flat object.
-VARIANTS = {
-    "@cf/meta/llama-3.3-70b-instruct-fp8-fast": Variant("parts", f"{_FULL.fields} loose"),
+_VARIANTS = {
+    "@cf/meta/llama-3.3-70b-instruct-fp8-fast": _Variant("parts", f"{_FULL.fields} loose"),
     "@cf/aisingapore/gemma-sea-lion-v4-27b-it": _FULL,
     "@cf/qwen/qwen3-30b-a3b-fp8": _FULL,
-    "@cf/meta/llama-4-scout-17b-16e-instruct": Variant("media", "response_format guided_json requests"),
+    "@cf/meta/llama-4-scout-17b-16e-instruct": _Variant("media", "response_format guided_json requests"),
     "@cf/mistralai/mistral-small-3.1-24b-instruct": _GUIDED,
     "@cf/qwen/qwq-32b": _GUIDED,
-    "@cf/meta/llama-3.2-11b-vision-instruct": Variant("media", "lora image"),
-    "@cf/qwen/qwen2.5-coder-32b-instruct": Variant("string", "lora response_format"),
+    "@cf/meta/llama-3.2-11b-vision-instruct": _Variant("media", "lora image"),
+    "@cf/qwen/qwen2.5-coder-32b-instruct": _Variant("string", "lora response_format"),
 }
 
 #: Larger temperatures are refused (observed; the published schemas have lost their bounds).
@@ -150,13 +150,13 @@ _CODE = array(obj(name=STRING, code=STRING))
 
 def legacy_input(model: Model) -> Schema:
     """Return the published input of a legacy model."""
-    variant = VARIANTS.get(model.id)
+    variant = _VARIANTS.get(model.id)
     return _split(variant) if variant else _FLAT
 
 
 def constrains_json(model: Model, field: str) -> bool:
     """Return whether a field of ``/run`` makes a legacy model follow a JSON Schema; undeclared fields do nothing."""
-    variant = VARIANTS.get(model.id)
+    variant = _VARIANTS.get(model.id)
     return field in ("guided_json", "response_format") and field in (variant or _FULL).fields.split()
 
 
@@ -194,7 +194,7 @@ _MESSAGES = {
 }
 
 
-def _split(variant: Variant) -> Schema:
+def _split(variant: _Variant) -> Schema:
     """Return the input of a variant: a prompt or messages, and a batch of either where it accepts one."""
     has = variant.fields.split()
     shared = SAMPLING | {name: part for name, part in _OPTIONAL.items() if name in has}

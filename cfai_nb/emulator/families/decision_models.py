@@ -49,7 +49,7 @@ _MEGABYTE = 1 << 20
 #: Tokens of an option of a question, and of a field beside its definition (both as billed).
 _OPTION, _FIELD = 18, 95
 #: Field -> (largest number, prefix of a data URL, largest size in bytes).
-FIELDS = {
+_FIELDS = {
     "images": (4, "image", 4 * _MEGABYTE),
     "audio": (4, "audio", 8 * _MEGABYTE),
     "videos": (2, "video", 16 * _MEGABYTE),
@@ -66,14 +66,14 @@ _TOKENS, _PER_SECOND = 1024, 256
 def _media_schemas(*names: str) -> dict[str, Schema]:
     """Return the schemas of fields."""
     file = obj(content_type=STRING, base64=STRING)
-    urls = {name: {"type": "string", "pattern": f"^data:{FIELDS[name][1]}/"} for name in names}
-    return {name: array(any_of(url, file), maxItems=FIELDS[name][0]) for name, url in urls.items()}
+    urls = {name: {"type": "string", "pattern": f"^data:{_FIELDS[name][1]}/"} for name in names}
+    return {name: array(any_of(url, file), maxItems=_FIELDS[name][0]) for name, url in urls.items()}
 
 
 def _state_texts(request: ModelRequest) -> list[str]:
     """Return the state as the one input text, with a short name of the media beside it."""
-    state, has_media = _text_of(request.body["state"]), any(request.body.get(name) for name in FIELDS)
-    return [f"{state}\n[{request.fingerprint(*FIELDS)}]" if has_media else state]
+    state, has_media = _text_of(request.body["state"]), any(request.body.get(name) for name in _FIELDS)
+    return [f"{state}\n[{request.fingerprint(*_FIELDS)}]" if has_media else state]
 
 
 def _bytes(request: ModelRequest, name: str) -> list[bytes]:
@@ -82,8 +82,8 @@ def _bytes(request: ModelRequest, name: str) -> list[bytes]:
 
 def _check_sizes(request: ModelRequest) -> None:
     """Refuse (5021) media that are too large, alone or together."""
-    sizes = {name: [len(raw) for raw in _bytes(request, name)] for name in FIELDS}
-    single = [(size, most) for name, (_, _, most) in FIELDS.items() for size in sizes[name]]
+    sizes = {name: [len(raw) for raw in _bytes(request, name)] for name in _FIELDS}
+    single = [(size, most) for name, (_, _, most) in _FIELDS.items() for size in sizes[name]]
     together = [(sum(sum(sizes[name]) for name in names), most) for names, most in _TOGETHER.items()]
     for size, most in (*single, *together):
         if size > most:
@@ -139,7 +139,7 @@ _QUESTION_NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 def _clef_input(model: Model) -> Schema:
     """Return the published input: model, state, questions, and the media that the model accepts."""
-    media = tuple(FIELDS) if model.has("audio_input") else ("images",)
+    media = tuple(_FIELDS) if model.has("audio_input") else ("images",)
     sizes = {"minProperties": 1, "maxProperties": 64, "propertyNames": _QUESTION_NAMES}
     questions = {"type": "object", **sizes, "additionalProperties": one_of(*_KINDS.values())}
     return obj(_media_schemas(*media), model=one(model.short), state=ANY, questions=questions)

@@ -40,7 +40,7 @@ _PROMPT: Schema = {"type": "string", "minLength": 1}
 _BASE64 = obj({"image": STRING})
 
 #: FLUX.2: its reference pictures, the side that each has to stay under, and the steps of the klein models.
-REFERENCES, _REFERENCE_SIDE, _KLEIN_STEPS = tuple(f"input_image_{number}" for number in range(4)), 512, 4
+_REFERENCES, _REFERENCE_SIDE, _KLEIN_STEPS = tuple(f"input_image_{number}" for number in range(4)), 512, 4
 #: Default steps of flux-2-dev and of Leonardo's models, as in the measured calls; none are published.
 _DEV_STEPS, _LEONARDO_STEPS = 50, {"lucid": 15, "phoenix": 25}
 #: Models that were trained on 512 pixels, which is their default side here; none is published.
@@ -90,14 +90,14 @@ def _schnell(request: ModelRequest) -> ModelResult:
 def _flux_input(model: Model) -> Schema:
     """Return the fields of the form, where a file is represented by its media type."""
     steps = {} if "klein" in model.id else {"steps": INTEGER}
-    fields = {**_sides(256, 1920), "seed": INTEGER, "guidance": NUMBER, **steps, **dict.fromkeys(REFERENCES, STRING)}
+    fields = {**_sides(256, 1920), "seed": INTEGER, "guidance": NUMBER, **steps, **dict.fromkeys(_REFERENCES, STRING)}
     return obj(fields, prompt=STRING)
 
 
 def _flux(request: ModelRequest) -> ModelResult:
     """Return a JPEG in base64, with the input pictures shown small at its top."""
     body, sizes = request.body, []
-    beside = {name: request.files.get(name) for name in REFERENCES if name in body}
+    beside = {name: request.files.get(name) for name in _REFERENCES if name in body}
     for name, raw in beside.items():
         if raw is None:
             raise refuse(5006, why=f"'{name}' must be a file of the form")

@@ -27,13 +27,13 @@ from ..standins.local_model import LocalModel
 from . import ModelRequest, chat_schemas, decode_bytes
 
 #: The default output limit of models before 2026; and a limit beyond any context, to which larger ones are cut.
-DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
+_DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
 
 #: The mark of a text that a local model chose out of the prompt.
 _EXTRACTED = "[extracted]"
 
 #: Models that put their reasoning into the content, between tags.
-TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
+_TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _limit(request: ModelRequest) -> int | None:
     for name in ("max_tokens",) if old else ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         if isinstance(given := request.body.get(name), int | float):
             return int(min(max(0, given), _ENDLESS))
-    return DEFAULT_LIMIT if request.model.family == "legacy" else None
+    return _DEFAULT_LIMIT if request.model.family == "legacy" else None
 
 
 def _schema(request: ModelRequest) -> Mapping[str, Any] | bool | None:
@@ -196,7 +196,7 @@ def check_answerable(request: ModelRequest) -> None:
         raise refuse(5021, wanted=wanted, context=request.model.context)
 
 
-def schema_in_words(prompt: Prompt) -> tuple[Mapping[str, Any], str] | None:
+def _schema_in_words(prompt: Prompt) -> tuple[Mapping[str, Any], str] | None:
     """Return the JSON Schema in the text of a message, and the last message without it; ``None`` without a schema.
 
     Clients write the schema into the prompt for models without JSON mode.
@@ -247,7 +247,7 @@ def _pictures(body: Mapping[str, Any]) -> Iterator[Any]:
 
 
 #: Fewer tokens are never cached ("very short prompts"; the figure is the emulator's); hits are multiples of the block.
-SHORTEST, BLOCK = 256, 64
+_SHORTEST, _BLOCK = 256, 64
 
 
 class PromptCache:
@@ -268,7 +268,7 @@ class PromptCache:
             shared = max((_shared(text, other) for other in seen), default=0)
             seen.append(text)
         cached = min(prompt.tokens, standins.count_tokens(text[:shared])) if shared else 0
-        return 0 if cached < SHORTEST else cached // BLOCK * BLOCK
+        return 0 if cached < _SHORTEST else cached // _BLOCK * _BLOCK
 
 
 def _shared(one: str, other: str) -> int:
@@ -298,7 +298,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
     elif prompt.schema is not None:
         wanted = (prompt.schema, prompt.found or prompt.user)
         if prompt.schema is True:  # any object is allowed; a schema in words narrows it down
-            wanted = schema_in_words(prompt) or wanted
+            wanted = _schema_in_words(prompt) or wanted
         try:
             value = schema_fill.fill(*wanted)
         except schema_fill.SchemaNotMet:
@@ -307,7 +307,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
     else:
         content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
     reasoning = _reasoning(prompt) if prompt.effort else ""
-    if reasoning and call is None and request.model.id in TAGGED:
+    if reasoning and call is None and request.model.id in _TAGGED:
         tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
         reasoning, content = "", content if prompt.schema is not None else tagged
     generated = _limited(request, prompt.limit, reasoning, content, value)
@@ -319,7 +319,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
 
 def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
     """Return the text for a prompt: JSON if the prompt contains a schema, although nothing enforces it."""
-    if wanted := schema_in_words(prompt):
+    if wanted := _schema_in_words(prompt):
         with suppress(schema_fill.SchemaNotMet):
             return json_text(schema_fill.fill(*wanted))
     return _reply(prompt, local)

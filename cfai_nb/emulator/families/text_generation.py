@@ -14,17 +14,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..error_codes import refuse
-from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
+from ..json_schema import (
+    ANY,
+    BOOLEAN,
+    OBJECT,
+    STRING,
+    Schema,
+    any_of,
+    array,
+    complaints,
+    const,
+    maybe,
+    obj,
+    one,
+    require,
+)
 from ..model_catalogue import Model
 from ..standins import MARK, schema_fill, split_tokens
 from . import Family, ModelRequest, ModelResult, chat_schemas, end_stream, event, native_token, openai_usage, prompts
 from .chat_schemas import CHAT
 
 #: Answers with the id and type of Chat Completions, and with arguments as an object.
-SCOUT = "@cf/meta/llama-4-scout-17b-16e-instruct"
+_SCOUT = "@cf/meta/llama-4-scout-17b-16e-instruct"
 
 #: It takes the legacy input and answers as Chat Completions.
-MIXED = "@cf/qwen/qwen3-30b-a3b-fp8"
+_MIXED = "@cf/qwen/qwen3-30b-a3b-fp8"
 
 #: Models that name the field ``reasoning``; the others name it ``reasoning_content``.
 _NAMED_REASONING = frozenset({"@cf/moonshotai/kimi-k2.6", "@cf/moonshotai/kimi-k2.7-code"})
@@ -55,7 +69,7 @@ def _chat_input(model: Model) -> Schema:
 
 def _output(model: Model) -> Schema:
     """Return the published answer shape."""
-    if model.family == "legacy" and model.id != MIXED:
+    if model.family == "legacy" and model.id != _MIXED:
         return obj({"response": ANY, "tool_calls": array(ANY), "usage": OBJECT})
     return obj({"id": STRING, "object": STRING, "choices": array(ANY), "usage": OBJECT})
 
@@ -86,7 +100,22 @@ def _check(request: ModelRequest, schema: Schema) -> None:
         raise refuse(5007, text="requests are answered later only: send them with ?queueRequest=true")
     if body.get("lora") and not model.has("lora"):
         raise refuse(5005)
+    _forget_undeclared(request, schema, responses is not None)
     prompts.check_answerable(request)
+
+
+def _forget_undeclared(request: ModelRequest, schema: Schema, responses: bool) -> None:
+    """Delete the conversations that the request does not declare in its form: they were not checked."""
+    body = request.body
+    if responses and request.route != "chat" and "input" in body:
+        unread = ["messages", "prompt"]
+    elif "messages" in body and "prompt" in body and request.route == "run":
+        alone = {name: part for name, part in body.items() if name != "prompt"}
+        unread = ["input", *(["messages"] if complaints(alone, schema) else [])]
+    else:
+        unread = ["input"]
+    for name in unread:
+        body.pop(name, None)
 
 
 def _answer(request: ModelRequest) -> ModelResult:
@@ -108,7 +137,7 @@ def _answer(request: ModelRequest) -> ModelResult:
 
 
 def _speaks_chat(request: ModelRequest) -> bool:
-    return request.route == "chat" or request.model.family != "legacy" or request.model.id == MIXED
+    return request.route == "chat" or request.model.family != "legacy" or request.model.id == _MIXED
 
 
 def _takes_copies(request: ModelRequest) -> bool:
@@ -137,7 +166,7 @@ def _base(request: ModelRequest) -> dict[str, Any]:
 def _native_call(request: ModelRequest, call: schema_fill.ToolCall) -> dict[str, Any]:
     """Return a call as the older models write it: without an id, except for Scout."""
     plain = {"name": call.name, "arguments": dict(call.arguments)}
-    return {"id": _call_id(), "type": "function", "function": plain} if request.model.id == SCOUT else plain
+    return {"id": _call_id(), "type": "function", "function": plain} if request.model.id == _SCOUT else plain
 
 
 def _chat_call(call: schema_fill.ToolCall) -> dict[str, Any]:
@@ -225,7 +254,7 @@ def _result(request: ModelRequest, generated: prompts.Generated, usage: dict[str
         return {"response": content if generated.value is None else generated.value, **calls, "usage": usage}
     if "input" in request.body:
         return _response(request, generated, usage)
-    if request.model.id == MIXED and request.route == "run" and "messages" not in request.body:
+    if request.model.id == _MIXED and request.route == "run" and "messages" not in request.body:
         choice = {"index": 0, "text": generated.content, "finish_reason": generated.finish, "logprobs": None}
         return {**_base(request), "object": "text_completion", "choices": [choice], "usage": usage}
     message: dict[str, Any] = {"role": "assistant", "content": generated.content, "refusal": None}

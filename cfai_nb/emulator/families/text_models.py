@@ -18,7 +18,7 @@ from . import Family, ModelRequest, ModelResult, openai_usage, prompts
 from .chat_schemas import SAMPLING
 
 #: The instruction that qwen3 puts before queries by default.
-INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
 #: Weight of the instruction in a qwen3 query's vector: enough to differ from the same text as a document.
 _INSTRUCTED = 0.15
@@ -115,7 +115,7 @@ def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "")
 def _embed(request: ModelRequest) -> ModelResult:
     """Return vectors, or scores where a query came with contexts."""
     name, found = _named_texts(request)
-    instruction = str(request.body.get("instruction", INSTRUCTION)) if name == "queries" else ""
+    instruction = str(request.body.get("instruction", _INSTRUCTION)) if name == "queries" else ""
     matrix = _vectors(request, found, instruction)
     charged = _embedded(request)
     usage = {

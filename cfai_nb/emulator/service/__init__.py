@@ -79,8 +79,8 @@ def _secret(request: Request) -> str:
 
 
 #: Models with a licence to accept, and models that an account has to apply for.
-GATED = frozenset({"@cf/meta/llama-3.2-11b-vision-instruct"})
-APPLIED = frozenset({"@cf/swiss-ai/apertus-v1.5-8b", "@cf/utter-project/eurollm-9b-it"})
+_GATED = frozenset({"@cf/meta/llama-3.2-11b-vision-instruct"})
+_APPLIED = frozenset({"@cf/swiss-ai/apertus-v1.5-8b", "@cf/utter-project/eurollm-9b-it"})
 
 _AGREE = "agree"
 _THANKS = "Thank you for agreeing to this model's license and acceptable use policy. You may now use the model."
@@ -97,10 +97,10 @@ class Licences:
 
     def admit(self, account: str, request: ModelRequest) -> None:
         """Refuse a model without access (5018) or without an accepted licence (5016), and the call that accepts it."""
-        if request.model.id in APPLIED and not self._all:
+        if request.model.id in _APPLIED and not self._all:
             raise refuse(5018)
         key = (account, request.model.id)
-        if request.model.id not in GATED:
+        if request.model.id not in _GATED:
             return
         if request.body.get("prompt") == _AGREE and request.route == "run":
             self._accepted.add(key)

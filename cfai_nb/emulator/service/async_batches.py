@@ -21,7 +21,7 @@ _LARGEST = 10_000_000
 
 
 @dataclass
-class Batch:
+class _Batch:
     """One submitted batch; `result` is the answer to polls once it is done, `texts` the inputs that were processed."""
 
     id: str
@@ -45,7 +45,7 @@ class AsyncBatches:
     def __init__(self, polls: int, seconds: float | None, clock: Clock, seed: int) -> None:
         self.polls, self.seconds = polls, seconds
         self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
-        self._batches: dict[str, Batch] = {}
+        self._batches: dict[str, _Batch] = {}
 
     def family(self, account: str, family: Family, size: int) -> Family:
         """Return a family that submits or polls a batch of `size` bytes, in place of the model's own."""
@@ -74,17 +74,17 @@ class AsyncBatches:
 
     def _submit(self, account: str, request: ModelRequest, family: Family) -> dict[str, Any]:
         number = self._ids.uuid()
-        self._batches[number] = Batch(number, account, request, family, request.body["requests"], self._clock())
+        self._batches[number] = _Batch(number, account, request, family, request.body["requests"], self._clock())
         return {"status": "queued", "request_id": number, "model": request.model.id}
 
-    def _find(self, account: str, request: ModelRequest) -> Batch:
+    def _find(self, account: str, request: ModelRequest) -> _Batch:
         number = request.body["request_id"]
         batch = self._batches.get(number) if isinstance(number, str) else None
         if batch is None or batch.account != account or batch.request.model.id != request.model.id:
             raise refuse(5006, why="no batch of this request_id")
         return batch
 
-    def poll(self, account: str, request: ModelRequest) -> tuple[Batch, str]:
+    def poll(self, account: str, request: ModelRequest) -> tuple[_Batch, str]:
         """Return a batch and its status: "queued", "running", "fresh" (it was processed just now) or "done"."""
         with self._lock:
             batch = self._find(account, request)
@@ -101,7 +101,7 @@ class AsyncBatches:
         return batch, "fresh"
 
 
-def _process(batch: Batch) -> dict[str, Any]:
+def _process(batch: _Batch) -> dict[str, Any]:
     """Process a batch, in the order sent, and return its answers in another order."""
     rows = [_row(batch, place, given) for place, given in enumerate(batch.requests)]
     random.Random(batch.id).shuffle(rows)
@@ -110,7 +110,7 @@ def _process(batch: Batch) -> dict[str, Any]:
     return {"responses": rows, "usage": total if neurons is None else {**total, "neurons": neurons}}
 
 
-def _row(batch: Batch, place: int, given: Any) -> dict[str, Any]:
+def _row(batch: _Batch, place: int, given: Any) -> dict[str, Any]:
     """Return the row of one request; an error concerns that row only."""
     reference = given.get("external_reference") if isinstance(given, dict) else None
     row: dict[str, Any] = {"id": place, "result": {}, "success": False, "external_reference": reference}

@@ -32,7 +32,7 @@ from .. import standins
 from ..error_codes import CODES, ServiceError, refuse
 from ..families import ModelRequest, ModelResult, map_event, native_token, without_space
 
-BEFORE = frozenset({"422", "500", "502", "503", "529", "408", "html", "1015", "reset"})
+_BEFORE = frozenset({"422", "500", "502", "503", "529", "408", "html", "1015", "reset"})
 AFTER = frozenset({"reset-after", "cut", "garbage", "short", "empty", "length", "truncated-stream"})
 
 Script = Callable[[int, str], str | None]
@@ -53,7 +53,7 @@ class FaultSource:
         if isinstance(faults, Mapping) and (min(faults.values(), default=0) < 0 or sum(faults.values()) > 1 + 1e-9):
             raise ValueError("fault probabilities must lie in 0..1 and add up to at most 1")
         for kind in () if callable(faults) else faults:
-            checked_fault(kind or "")
+            _checked_fault(kind or "")
 
     def next(self, model: str) -> str:
         """Return the fault of the next admitted call, empty for none."""
@@ -67,13 +67,13 @@ class FaultSource:
                     return kind
             return ""
         if callable(self._faults):
-            return checked_fault(self._faults(number, model) or "")
+            return _checked_fault(self._faults(number, model) or "")
         return (self._faults[number] or "") if number < len(self._faults) else ""
 
 
-def checked_fault(kind: str) -> str:
+def _checked_fault(kind: str) -> str:
     """Return a fault kind, or raise ValueError for an unknown one."""
-    known = BEFORE | AFTER | {"slow"}
+    known = _BEFORE | AFTER | {"slow"}
     if kind and kind not in known and not (kind.isdecimal() and int(kind) in CODES):
         raise ValueError(f"no fault called {kind!r}; there are {', '.join(sorted(known))} and codes")
     return kind

@@ -20,7 +20,7 @@ WindowKind = Literal["sliding", "fixed", "bucket"]
 _DAY = 86_400.0
 
 
-class RateWindow:
+class _RateWindow:
     """Admits at most `rate` requests a period of seconds. A refused request is not counted.
 
     "sliding" counts the last period before each request, "fixed" periods from the first request on, and "bucket"
@@ -78,9 +78,9 @@ class RateLimits:
             raise ValueError(f"rate={rate!r}: give at least one request per minute, or None for no limit")
         self.rate = rate
         self._window = (kind, period, clock, burst)
-        self._windows: dict[Hashable, RateWindow] = {}
+        self._windows: dict[Hashable, _RateWindow] = {}
         self._lock = Lock()
-        RateWindow(1, *self._window)  # raises the error of a wrong kind now and not at the first request
+        _RateWindow(1, *self._window)  # raises the error of a wrong kind now and not at the first request
 
     def admit(self, account: str, model: str, published: int | None) -> bool:
         """Count one request of an account for a model."""
@@ -90,7 +90,7 @@ class RateLimits:
             return True
         with self._lock:
             if (account, model) not in self._windows:
-                self._windows[account, model] = RateWindow(limit, *self._window)
+                self._windows[account, model] = _RateWindow(limit, *self._window)
         return self._windows[account, model].admit()
 
 
@@ -168,7 +168,7 @@ class UsageMeter:
         try:
             start, end = (_moment(_argument(query, name, given)) for name in ("datetime_geq", "datetime_lt"))
             limit = int(_argument(query, "limit", given) or 1)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             return _graphql_error(str(error))
         named = re.search(r"dimensions\s*\{([^}]*)\}", query)
         dimensions, summed = named[1].split() if named else [], re.search(r"sum\s*\{([^}]*)\}", query)

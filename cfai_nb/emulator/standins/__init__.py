@@ -43,7 +43,7 @@ def _bag(text: str) -> frozenset[str]:
 
 
 #: A label word (or several) -> words that suggest it.
-RELATED: Mapping[str, str] = {
+_RELATED: Mapping[str, str] = {
     "billing payment invoice charge finance": (
         "invoice bill billed charge charged payment pay paid card credit receipt subscription price cost tax vat "
         "bank debit overcharged twice rechnung zahlung bezahlt abgebucht konto betrag facture paiement payer "
@@ -112,25 +112,25 @@ RELATED: Mapping[str, str] = {
 }
 
 #: Names of labels that mean "nothing else fits".
-OTHERS = _bag(
+_OTHERS = _bag(
     "other others none misc miscellaneous unknown general else neither neutral unclear sonstiges autre autres "
     "otro otros"
 )
 
 #: Without accents, as :func:`normalized` returns them.
-POSITIVE = _bag(
+_POSITIVE = _bag(
     "good great excellent amazing wonderful love loved loves like liked best perfect happy nice awesome fantastic "
     "brilliant superb delightful enjoy enjoyed enjoyable helpful thanks thank pleased glad beautiful impressive "
     "recommend easy fun favorite favourite outstanding satisfied fast friendly solid charming remarkable win wins "
     "works gut super toll danke schon bon bien merci genial excelente bueno gracias"
 )
-NEGATIVE = _bag(
+_NEGATIVE = _bag(
     "bad terrible awful horrible worst hate hated hates poor broken disappointing disappointed disappointment sad "
     "angry useless slow boring annoying annoyed fail fails failed failure crash crashes error ugly waste wrong "
     "problem problems unhappy rude dirty unacceptable frustrating frustrated mess dull ridiculous never lost late "
     "damaged charged refund schlecht furchtbar kaputt mauvais nul horrible malo pesimo"
 )
-NEGATIONS = _bag("not no never isn’t wasn’t isn't wasn't don't doesn't didn't can't won't nicht kein pas ne sin")
+_NEGATIONS = _bag("not no never isn’t wasn’t isn't wasn't don't doesn't didn't can't won't nicht kein pas ne sin")
 
 #: Words too common to distinguish texts.
 STOP = _bag(
@@ -239,7 +239,7 @@ def _letters(text: str) -> dict[str, float]:
 def _related(name: str) -> frozenset[str]:
     own = stems(name)
     found: set[str] = set()
-    for labels, words in RELATED.items():
+    for labels, words in _RELATED.items():
         if own & stems(labels):
             found |= stems(words)
     return frozenset(found - own)
@@ -253,7 +253,7 @@ def similarity(text: str, options: Sequence[tuple[str, str]]) -> list[float]:
     here, near = stems(text), _letters(text)
     scores = []
     for name, description in options:
-        if normalized(name).strip() in OTHERS or stems(name) & OTHERS:
+        if normalized(name).strip() in _OTHERS or stems(name) & _OTHERS:
             scores.append(0.35)
             continue
         label = name.replace("_", " ").replace("-", " ")
@@ -278,9 +278,9 @@ def polarity(text: str) -> float:
     words = [normalized(word) for word in _WORD.findall(text)]
     balance = hits = 0
     for place, word in enumerate(words):
-        sign = (word in POSITIVE) - (word in NEGATIVE)
+        sign = (word in _POSITIVE) - (word in _NEGATIVE)
         if sign:
-            negated = any(before in NEGATIONS for before in words[max(0, place - 2) : place])
+            negated = any(before in _NEGATIONS for before in words[max(0, place - 2) : place])
             balance += -sign if negated else sign
             hits += 1
     return balance / (hits + 0.5) if hits else 0.0

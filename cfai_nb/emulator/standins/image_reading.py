@@ -60,7 +60,7 @@ _NAMED = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush,"
     "house,tree,flower,sun,moon,mountain,robot,table,lamp,kettle,watch,vacuum,cloud,fish,fox,key,door,window,hat,shoe,rocket"
 )
-THINGS = frozenset(_NAMED.split(","))
+_THINGS = frozenset(_NAMED.split(","))
 _IRREGULAR = {"people": "person", "men": "person", "women": "person", "man": "person", "woman": "person"} | {
     "mice": "mouse", "knives": "knife", "sofa": "couch", "plane": "airplane", "bike": "bicycle", "phone": "cell phone",
     "puppy": "dog", "kitten": "cat", "fridge": "refrigerator", "motorbike": "motorcycle",
@@ -149,7 +149,7 @@ def singular(word: str) -> str:
     """Return the known name of a word in either number, or an empty text."""
     for tried in (word, word[:-1] if word.endswith("s") else "", word[:-2] if word.endswith("es") else ""):
         tried = _LIKE.get(tried, _IRREGULAR.get(tried, tried))
-        if tried in SHAPES or tried in THINGS:
+        if tried in SHAPES or tried in _THINGS:
             return tried
     return ""
 
@@ -212,7 +212,7 @@ KEY = "cfai-emulator"
 
 #: The smallest share of a picture for a color to be named, the side of the small copy that is measured, and the most
 #: pixels of a picture that is opened.
-_SHARE, _SIDE, MAX_PIXELS = 0.03, 48, 50_000_000
+_SHARE, _SIDE, _MAX_PIXELS = 0.03, 48, 50_000_000
 #: Formats that are opened. No others, since some of Pillow's readers start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _ANY = frozenset({"object", "shape", "thing", "item", "everything", "anything", "figure"})
@@ -296,12 +296,12 @@ def open_image(raw: bytes) -> tuple[ImageReading, Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked below, without Pillow's own warning
             picture = Image.open(io.BytesIO(raw), formats=_FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
             form, notes = picture.format or "", picture.info
             flat = picture.convert("RGB")
     except Image.DecompressionBombError:
-        raise refuse(3006, text=f"emulator: a picture of more than {MAX_PIXELS:,} pixels") from None
+        raise refuse(3006, text=f"emulator: a picture of more than {_MAX_PIXELS:,} pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError):
         raise refuse(8001, text="Invalid input: these bytes are not a picture") from None
     note = notes.get(KEY) or notes.get("comment") or ""

@@ -62,7 +62,7 @@ class SchemaNotMet(ValueError):
     """No instance of the schema could be made."""
 
 
-def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> Any:
+def fill(schema: Any, text: str, filler: type[_SchemaFiller] | None = None) -> Any:
     """Return an instance of a schema, filled from a text, or raise SchemaNotMet.
 
     The schema ``True`` stands for any object, with the keys that the text itself contains.
@@ -71,7 +71,7 @@ def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> An
         keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
         schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
     try:
-        value = (filler or SchemaFiller)(schema, text).make(schema, "", 0)
+        value = (filler or _SchemaFiller)(schema, text).make(schema, "", 0)
         wrong = complaints(value, schema)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, re.error) as error:
         raise SchemaNotMet(str(error)) from error
@@ -80,7 +80,7 @@ def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> An
     return value
 
 
-class SchemaFiller:
+class _SchemaFiller:
     """Fills one schema: each method makes a value of one type, or raises SchemaNotMet."""
 
     def __init__(self, root: Any, text: str) -> None:
@@ -275,7 +275,7 @@ class ToolCall:
     arguments: Mapping[str, Any]
 
 
-class _Arguments(SchemaFiller):
+class _Arguments(_SchemaFiller):
     """Fills in arguments: numbers of the text, names and quoted words in their order, without a mark."""
 
     def __init__(self, root: Any, text: str) -> None:
@@ -301,7 +301,8 @@ def choose_call(body: Mapping[str, Any], text: str) -> ToolCall | None:
     if choice == "none" or not offered or answered:
         return None
     if isinstance(choice, Mapping):
-        wanted = choice.get("name") or (choice.get("function") or {}).get("name")
+        inner = choice.get("function")
+        wanted = choice.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None)
         offered = [function for function in offered if function.get("name") == wanted] or offered
     here = stems(text)
     shared = [len(here & stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered]

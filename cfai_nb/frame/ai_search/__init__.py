@@ -228,12 +228,14 @@ def answer(
     refuse_needless(own, "an instance of AI Search answers with the model and the gateway of its own settings")
     task: dict[str, Any] = {"mode": mode, "top_k": top_k, "filter": wanted, "namespace": namespace}
     merged = dataclasses.replace(here.options(options), gateway=None)  # that of ``connect`` is for models
-    Call(AnswerFrom(instance=instance, **task), None, data, on, merged)  # refuses what is wrong before it asks
+    unread = "not read yet"  # the state of the instance; a plan does not ask for it
+    # It refuses what is wrong before anything is asked.
+    Call(AnswerFrom(instance=instance, as_of=unread, **task), None, data, on, merged)
 
     async def look(job: Any) -> str:
         return await Instance(job, instance, namespace).changed()
 
     engine = here.engine(cache=False)
     state = yield from requested("answer", engine, look, merged, "Stopped. Nothing was asked yet.", skippable=True)
-    answers = yield Call(AnswerFrom(instance=instance, as_of=state or "", **task), None, data, on, merged)
+    answers = yield Call(AnswerFrom(instance=instance, as_of=state or unread, **task), None, data, on, merged)
     return lambda: answers

@@ -380,8 +380,8 @@ def enrich(
                     made, count = yield from one.steps(frame, report, proven=one.name in proven)
                     answers[one.name], counts[one.name] = made, count
                     proven |= {one.name} if count["done"] else set()
-                    for new, cells in (made or {}).items():
-                        frame[new] = cells
+                    for new in one.made.names:  # without rows there are no answers, but the columns are there
+                        frame[new] = pd.Series([], dtype=object) if made is None else made[new]
                 job.write(batch, answers, report, counts)
             report.certificates = certificates(job.cascades, job.target)
         except KeyboardInterrupt as error:  # between two calls, while a batch is read or written

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from .enrich_cascade import FilesCascade
     from .enrich_report import EnrichReport
 
-#: Bytes an answer takes, by the name of the task that makes media.
-_MEDIA = {"image": 1_500_000, "speak": 1_000_000}
 #: Bytes a vector takes beside its numbers, and dimensions where the catalogue does not say them.
 _BESIDE, _DIMS = 400, 4_096
 
@@ -119,18 +117,18 @@ def made_of(name: str, call: Call | ExtractCall, *, cascade: bool = False) -> Ma
     """Return the columns of a call, which may be one on no rows; of a cascade also the one that says what answered."""
     task, model = call.task, call.model
     columns = call.to_columns()
-    several = getattr(task, "n", 1) if task.name in _MEDIA else 1
+    several = getattr(task, "n", 1) if task.media_bytes else 1
     if isinstance(columns, Column):
         media = "media" if several == 1 else "several media"
-        kinds: dict[str, str] = {name: media if task.name in _MEDIA else columns.kind}
+        kinds: dict[str, str] = {name: media if task.media_bytes else columns.kind}
         short: dict[str, str] = {name: "answer"} if cascade else {}
     else:
         kinds = {f"{name}__{each}": column.kind for each, column in columns.items()}
         short = {f"{name}__{each}": each for each in columns}
     if cascade:
         kinds[f"{name}__answered_by"], short[f"{name}__answered_by"] = "category", "answered_by"
-    bytes_of = {name: size * several for name, size in _MEDIA.items()}
-    space, each = None, bytes_of.get(task.name, 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds))
+    written = 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds)
+    space, each = None, task.media_bytes * several or written
     if "vector" in kinds.values():
         form = columns.form if isinstance(columns, Column) else ""
         space = Space(model.id, model.dims, form, call.session.origin) if model.dims else None

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from ...errors import CfaiError, SetupError, StoreError
 RECORD = b"cfai_nb.enrich"
 _NAME = "part-{:05}.parquet"
 _LOCK = ".cfai_nb.lock"
+#: Seconds to wait for the folder: a call that was cancelled lets go of it when its thread has read what it reads.
+_LETS_GO = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,15 @@ class Target:
         except OSError as error:
             raise SetupError(f"target: {self.folder} cannot be written: {error.strerror}") from None
         with lock:
-            try:
-                _hold(lock.fileno())
-            except OSError:
-                raise SetupError(f"target: another call writes {self.folder} at the moment.") from None
+            until = time.monotonic() + _LETS_GO
+            while True:
+                try:
+                    _hold(lock.fileno())
+                    break
+                except OSError:
+                    if time.monotonic() > until:
+                        raise SetupError(f"target: another call writes {self.folder} at the moment.") from None
+                time.sleep(0.01)
             for left in self.folder.glob(".part-*.tmp"):  # of a process that was killed
                 left.unlink()
             yield

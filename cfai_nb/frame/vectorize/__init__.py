@@ -320,13 +320,14 @@ def rows_found(
     for key in dict.fromkeys(key for match in matches for key in match.metadata):
         own = frame[names[key]] if key in names else None
         values = [match.metadata.get(key) for match in matches]
-        made[names.get(key, key)] = _filled(own, at, values).set_axis(made.index)
+        made[names[key] if key in names else rows.label_in(made, key)] = _filled(own, at, values).set_axis(made.index)
     ids = [match.id for match in matches]
-    made["id" if id is None else id] = _filled(None if id is None else frame[id], at, ids).set_axis(made.index)
-    made["score"] = np.array([match.score for match in matches], dtype=float)
+    label = rows.label_in(made, "id" if id is None else id)
+    made[label] = _filled(None if id is None else frame[id], at, ids).set_axis(made.index)
+    made[rows.label_in(made, "score")] = np.array([match.score for match in matches], dtype=float)
     if queries is not None:
         named = pd.Series(list(queries), dtype=object if not queries else None)
-        made["query"] = named.repeat([len(one) for one in found]).to_numpy()
+        made[rows.label_in(made, "query")] = named.repeat([len(one) for one in found]).to_numpy()
     return made
 
 

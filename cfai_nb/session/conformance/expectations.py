@@ -1,7 +1,7 @@
 """One statement about the service: how it is written, and whether an answer agrees with it; plain functions and data.
 
-``statements`` makes its table with a constructor for each kind of address, one line per statement; ``checking``
-observes an answer and compares it with its statement.
+``statements`` makes its table with a constructor for each kind of address, one line per statement; the
+folder's main module observes an answer and compares it with its statement.
 """
 
 from __future__ import annotations

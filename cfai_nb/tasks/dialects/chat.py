@@ -7,7 +7,6 @@ models that only translate; ``conversation`` is for conversations of several tur
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Literal
 
 import pydantic_core
 
-from ...errors import AnswerError, ModelError, check_count
+from ...errors import AnswerError, ModelError, check_count, hint, is_number
 from ...media import Media, Parts, media_in
 from ...models import Model, Usage, catalogue, names_of_models, tokens_in
 from . import reply, values
@@ -54,8 +53,11 @@ class Settings:
     def check(self, model: Model) -> None:
         """Raise a ValueError or ModelError for settings that no model takes, or not this one."""
         check_count(max_tokens=self.max_tokens, n=self.n)
-        if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
-            raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes.")
+        hottest = 5 if model.family == "legacy" else 2
+        if self.temperature is not None and not (is_number(self.temperature) and 0 <= self.temperature <= hottest):
+            raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes: 0 to {hottest}.")
+        if self.seed is not None and not is_number(self.seed, whole=True):
+            raise ValueError(f"seed={self.seed!r}: give a whole number.")
         if self.n > 128:
             raise ValueError(f"n={self.n}: at most 128 samples.")
         if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):
@@ -77,10 +79,10 @@ class Settings:
         if wanted is None or (wanted is False and not facts):
             return
         if not facts:
-            raise ModelError(f"{model.id} does not think; leave reasoning= out.")
+            raise ModelError(f"{model.id} is not a reasoning model; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
-            low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
-            raise ModelError(f"{model.id} always thinks; leave reasoning= out{low}.")
+            lowest = f'the lowest level is reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
+            raise ModelError(f"{model.id} cannot switch reasoning off; {lowest or 'leave reasoning= out'}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
             raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
@@ -292,10 +294,8 @@ def language_code(language: str, model: Model) -> str:
     known = set(scripts if model.family == "indictrans2" else languages["m2m100"].values())
     if code in known:
         return code
-    names = [name for name, its in codes.items() if its in known]
-    near = difflib.get_close_matches(wanted.lower(), names, n=1)
-    hint = f" Did you mean {near[0].title()}?" if near else ""
-    raise ValueError(f"{model.id} has no language {language!r}.{hint} A chat model may have it.")
+    meant = hint(wanted, [name.title() for name, its in codes.items() if its in known])
+    raise ValueError(f"{model.id} has no language {language!r}.{meant} A chat model may have it.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import AnswerError, InputError, ModelError
+from ...errors import AnswerError, InputError, ModelError, is_number
 from ...html.markup import address, counted
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
@@ -101,7 +101,7 @@ def weakness(questions: Iterable[Question], model: Model) -> str:
     others = [name for names in large for name in names if name.casefold().strip() in _OTHER]
     if model.name != "clef-flash" or (most < _MANY and not others):
         return ""
-    why = f"{most:,} labels" if most >= _MANY else f"a label {others[0]!r} for all that fits no other"
+    why = f"{most:,} labels" if most >= _MANY else f"a catch-all label {others[0]!r}"
     own = (model.prices or {})["input_tokens"].usd or 0.0
     dearer = []
     for name in ("clef", "clef-omni"):
@@ -220,7 +220,7 @@ def _tokens_read(answer: Answer) -> float:
 
 def check_threshold(threshold: object, name: str = "threshold") -> None:
     """Refuse a threshold that is not a probability."""
-    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise ValueError(f"{name}={threshold!r}: a probability lies between 0 and 1.")
 
 

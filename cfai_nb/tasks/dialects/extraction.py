@@ -389,25 +389,12 @@ class Extraction:
         """Lay cells out as a typed column per field, and with ``details`` its probabilities and place in the text."""
         columns: dict[str, Column] = {}
         for name, kind in self.types.items():
-            own = [None if cell is None else cell[name] for cell in cells]
-
-            def of(key: str, own: Sequence[Any] = own) -> list[Any]:
-                return [None if entry is None else entry.get(key) for entry in own]
-
-            columns[name] = _column(kind, of("value"))
-            if not details:
-                continue
-            columns[f"{name}__guess"] = _column(kind, of("guess"))
-            figures = FIGURES if isinstance(kind, Estimate) else ()
-            for key in figures:
-                columns[f"{name}__{key}"] = _column(
-                    float if key.startswith("p_") and not kind.horizon else kind, of(key)
-                )
-            columns |= {f"{name}__{key}": Column(of(key), "number") for key in ("confidence", "p_null")}
-            spans = of("span")
-            for at, end in enumerate(("start", "end") if not figures else ()):
-                columns[f"{name}__{end}"] = Column([span and span[at] for span in spans], "integer")
+            columns |= _columns(name, kind, [None if cell is None else cell[name] for cell in cells], details=details)
         return columns
+
+    def names(self, *, details: bool) -> list[str]:
+        """Return the names of all columns, those of one field after those of another."""
+        return [each for name, kind in self.types.items() for each in _columns(name, kind, (), details=details)]
 
 
 def _checked(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
@@ -435,6 +422,26 @@ def _span(span: Any) -> Any:
         return None
     start, end = (span["start"], span["end"]) if isinstance(span, Mapping) else span
     return [values.whole(start), values.whole(end)]
+
+
+def _columns(name: str, kind: Any, entries: Sequence[Any], *, details: bool) -> dict[str, Column]:
+    """Return the column of a field, and with ``details`` those beside it."""
+
+    def of(key: str) -> list[Any]:
+        return [None if entry is None else entry.get(key) for entry in entries]
+
+    columns = {name: _column(kind, of("value"))}
+    if not details:
+        return columns
+    columns[f"{name}__guess"] = _column(kind, of("guess"))
+    figures = FIGURES if isinstance(kind, Estimate) else ()
+    for key in figures:
+        columns[f"{name}__{key}"] = _column(float if key.startswith("p_") and not kind.horizon else kind, of(key))
+    columns |= {f"{name}__{key}": Column(of(key), "number") for key in ("confidence", "p_null")}
+    spans = of("span")
+    for at, end in enumerate(("start", "end") if not figures else ()):
+        columns[f"{name}__{end}"] = Column([span and span[at] for span in spans], "integer")
+    return columns
 
 
 def _column(kind: Any, values: list[Any]) -> Column:

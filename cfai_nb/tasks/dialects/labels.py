@@ -91,6 +91,15 @@ class Labels:
         elif isinstance(asked := self.question(model), Questionnaire):
             asked.check(model)
 
+    def confidence(self, cell: Cell) -> float | None:
+        """Return how sure an answer is; None where the model gives no probability."""
+        sure: float | None = cell["confidence"]
+        return sure
+
+    def unsure(self, cell: Cell, limit: float | None) -> bool:
+        """Return whether an answer is below a confidence, or has none."""
+        return limit is not None and ((sure := self.confidence(cell)) is None or sure < limit)
+
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         """Lay the cells out; with ``all_`` the probabilities, too."""
         if self.choice is None:
@@ -119,6 +128,11 @@ class AnyLabels(Labels):
             able = names_of_models(lambda other: other.family == "system-one")
             raise ModelError(f"multiple=True takes 2 to {MOST_QUESTIONS} labels, and a chat model or one of: {able}.")
         self._asked.check(model)
+
+    def confidence(self, cell: Cell) -> float | None:
+        """Return that of the label that the model is least sure of; None where one has no probability."""
+        p = [part["p"] for part in cell.values()]
+        return None if None in p else min(max(one, 1 - one) for one in p)
 
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         names = [name for name, _ in self._options]
@@ -239,7 +253,8 @@ def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
     """Return what labels ask: one of them, any number, or where some hold others a taxonomy."""
     if given is not None and (isinstance(given, str) or len(given) < 2):
         raise ValueError(f"labels={given!r}: give at least two labels, as a list or a dict.")
-    pairs = list(given.items()) if isinstance(given, Mapping) else [(name, None) for name in given or ()]
+    options = {} if given is None else given
+    pairs = list(options.items()) if isinstance(options, Mapping) else [(name, None) for name in options]
     for name, what in pairs:
         if not isinstance(what, (str, Mapping, list, tuple, type(None))):
             raise ValueError(f"labels: {name!r} holds {what!r:.60}; give a description, a list of labels or a dict.")
@@ -250,8 +265,8 @@ def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
     if multiple:
         raise ValueError("multiple=True: labels within labels give a row one label at each level; leave it out.")
     within = {name: _inner(name, what, instructions) for name, what in holding.items()}
-    options = [(name, ", ".join(within[name].names[:_NAMED]) if name in within else what) for name, what in pairs]
-    made = Taxonomy(Choice(tuple(options), instructions), within)
+    described = ((name, ", ".join(within[name].names[:_NAMED]) if name in within else what) for name, what in pairs)
+    made = Taxonomy(Choice(tuple(described), instructions), within)
     if wrong := next((name for choice in made.choices for name in choice.names if ARROW in name), None):
         raise ValueError(f"labels: {wrong!r} holds {ARROW!r}, which stands between the labels of a path.")
     return made
@@ -273,14 +288,6 @@ def check_numbers(threshold: object, uncertain: object, wanted: bool, model: Mod
     if uncertain is not None:
         check_threshold(uncertain, "uncertain")
     check_probabilities(wanted or uncertain is not None, model, WITH_PROBABILITIES)
-
-
-def unsure(cell: Cell, limit: float | None) -> bool:
-    """Return whether an answer is below a confidence; for several labels, whether one of them is."""
-    if limit is None:
-        return False
-    sure = [cell["confidence"]] if "confidence" in cell else [max(part["p"], 1 - part["p"]) for part in cell.values()]
-    return bool(None in sure or min(sure) < limit)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import AnswerError, InputError
+from ...errors import AnswerError, InputError, is_number
 from ...media import Audio, Media, media_in, mime_of, sniff, text_of
 from ...models import Model, Usage, catalogue, names_of_models
 from . import values
@@ -171,10 +171,12 @@ class Detection:
         with reading("boxes"):
             if model.family == "detr":
                 boxes = [self._box(one["label"], one["score"], one["box"]) for one in answer.json]
+                if self.target and self.target.strip():  # it finds all kinds; a part of a name may be another kind
+                    wanted = values.core(self.target)
+                    boxes = [box for box in boxes if values.core(box["label"]) == wanted]
             else:
                 boxes = [self._scaled(one, picture) for one in answer.json["objects"]]
-        wanted = (self.target or "").strip().lower()
-        return [box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.max_boxes]
+        return boxes[: self.max_boxes]
 
     def _box(self, label: Json, score: Json, box: Mapping[str, Json]) -> dict[str, Json]:
         sides = {name: round(values.number(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
@@ -239,8 +241,7 @@ def check_settings(given: Mapping[str, object], model: Model) -> None:
     whole = {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps), "seed": (0, 2**63)}
     for name, (least, most) in {**whole, "guidance": (0, can.most_guidance), "strength": (0, 1)}.items():
         value = given.get(name, least)
-        fits = isinstance(value, int if name in whole else (int, float)) and not isinstance(value, bool)
-        if not fits or not least <= value <= most:  # type: ignore[operator]
+        if not is_number(value, whole=name in whole) or not least <= value <= most:
             kind = "whole numbers from " if name in whole else ""
             raise ValueError(f"{name}={value!r}: {model.id} takes {kind}{least} to {most}.")
     if not isinstance(given.get("negative_prompt", ""), str):
@@ -327,7 +328,7 @@ class Conversion:
         if self.language is not None and self.language not in _LANGUAGES:
             raise ValueError(f"language={self.language!r}: pictures are described in {', '.join(_LANGUAGES)}.")
         most = self.max_images
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= _DESCRIBED):
+        if most is not None and not (is_number(most, whole=True) and 0 <= most <= _DESCRIBED):
             raise ValueError(f"max_images={most!r}: give 0 to {_DESCRIBED} pictures of a document.")
         if self.css is not None and not (isinstance(self.css, str) and self.css.strip()):
             raise ValueError(f"css={self.css!r}: give a selector, such as 'article'.")

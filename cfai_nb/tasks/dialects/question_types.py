@@ -132,11 +132,10 @@ class Scale:
         return {"type": "string", "enum": list(self.levels), "description": f"{self.instructions} From low to high."}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
-        given = answer["probabilities"]  # by level name or by position
-        p = {
-            level: values.probability(given[level] if level in given else given[str(at)])
-            for at, level in enumerate(self.levels)
-        }
+        given, places = answer["probabilities"], [str(at) for at in range(len(self.levels))]
+        # The service answers by position.  That is decided once: a level may have the position of another as its name.
+        keys = places if all(place in given for place in places) else self.levels
+        p = {level: values.probability(given[key]) for level, key in zip(self.levels, keys, strict=True)}
         score = values.number(answer["score"])
         if not 0 <= score <= len(self.levels) - 1:
             raise ValueError(f"{score} is beyond the levels 0 to {len(self.levels) - 1}")

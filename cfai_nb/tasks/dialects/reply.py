@@ -75,15 +75,15 @@ class Reply:
     def problem(self, max_tokens: int) -> AnswerError | None:
         """Return why this is not a whole reply: it was cut (``"length"``), or is ``"empty"``."""
         if self.cut:
-            words = f"the reply was cut at max_tokens={max_tokens}; raise it (thinking counts too)"
+            words = f"the reply was cut at max_tokens={max_tokens}; raise it (reasoning counts too)"
             if self.thinking and not self.has_content:
                 words = (
-                    f"the reply: thinking used up max_tokens={max_tokens} before a word was written; raise it, or ask "
-                    "for less thinking with reasoning="
+                    f"the model used all of max_tokens={max_tokens} for reasoning and wrote no answer; raise it, or "
+                    "ask for less with reasoning="
                 )
             return AnswerError(words, "length", text=self.text)
         if not self.has_content and not self.calls:
-            return AnswerError(f"the reply is empty{' except for thinking' if self.thinking else ''}", "empty")
+            return AnswerError(f"the reply is empty{' except for reasoning' if self.thinking else ''}", "empty")
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
@@ -122,7 +122,7 @@ def several(replies: Sequence[Reply], max_tokens: int, cell: Any) -> Any:
         raise AnswerError(f"{empty} of {len(replies)} samples are empty", "empty", text=texts)
     if not cut:
         return cell
-    words = f"{cut} of {len(replies)} samples were cut at max_tokens={max_tokens}; raise it (thinking counts too)"
+    words = f"{cut} of {len(replies)} samples were cut at max_tokens={max_tokens}; raise it (reasoning counts too)"
     return AnswerError(words, "length", text=texts, partial=cell)
 
 
