@@ -213,17 +213,18 @@ enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 @takes_options()
-def on(data: Any) -> Accessor:
+def on(data: Any) -> Any:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one.
 
     Parameters
     ----------
     data : DataFrame or Series
-        Of pandas, Polars or Dask.
+        Of pandas, Polars or Dask; type checkers know it for pandas alone.
 
     Returns
     -------
     Accessor
+        Of Polars and Dask the one that their frames have as ``.cfai``.
 
     Examples
     --------
@@ -233,8 +234,7 @@ def on(data: Any) -> Accessor:
         return Accessor(data)
     if not hasattr(type(data), "cfai"):
         raise TypeError(f"on() takes a DataFrame or Series of pandas, Polars or Dask, not {type(data).__name__}.")
-    other: Accessor = data.cfai
-    return other
+    return data.cfai
 
 
 def _register_with_dask(module: ModuleType) -> None:
