@@ -255,8 +255,9 @@ def sim_join(
     """
     if how not in ("inner", "left"):
         raise ValueError(f'how={how!r}: give "inner" or "left".')
-    one, two = (as_frame(each).iloc[:0].reset_index(drop=True) for each in (data, other))
-    if "score" in one.merge(two, left_index=True, right_index=True, suffixes=suffixes):  # before texts are embedded
+    none, neither = (each.iloc[:0].reset_index(drop=True) for each in as_frames(data, other))
+    columns = none.merge(neither, left_index=True, right_index=True, suffixes=suffixes)
+    if label_in(columns, "score") in columns:  # before texts are embedded
         raise ColumnError("There is a column 'score' already, and sim_join() adds one of its own: rename it first.")
     embedding = Embedding(options)
     left, right = yield from embedding.two(data, left_on, other, right_on)

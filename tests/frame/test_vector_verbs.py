@@ -319,6 +319,8 @@ def test_columns_of_several_levels(emulator: Emulator) -> None:
     joined = frame.cfai.sim_join(other, on, "text")
     assert list(joined) == [on, ("b", "n"), ("text", ""), ("n", ""), score]
     assert joined.index.tolist() == [1, 1]
+    with pytest.raises(cf.ColumnError, match="column 'score' already"):
+        joined.cfai.sim_join(other, on, "text")
     assert list(other.cfai.sim_join(frame, "text", on)) == [("text", ""), ("n", ""), on, ("b", "n"), score]
     alone = frame.reset_index(drop=True)
     alone.cfai.to_vectorize("levels", on, create=True, wait=True)
