@@ -199,18 +199,28 @@ enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 @takes_options()
-def on(data: rows.Frame) -> Accessor:
+def on(data: Any) -> Any:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+        Of pandas, Polars or Dask; type checkers know it for pandas alone.
 
     Returns
     -------
     Accessor
+        Of Polars and Dask the one that their frames have as ``.cfai``.
 
     Examples
     --------
     >>> cf.on(df).embed("text")
     """
-    return Accessor(data)
+    if isinstance(data, (pd.DataFrame, pd.Series)):
+        return Accessor(data)
+    if not hasattr(type(data), "cfai"):
+        raise TypeError(f"on() takes a DataFrame or Series of pandas, Polars or Dask, not {type(data).__name__}.")
+    return data.cfai
 
 
 def _register_with_dask(module: ModuleType) -> None:

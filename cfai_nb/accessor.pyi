@@ -198,7 +198,7 @@ class Accessor:
         """Run any task, also one written in a cell, in the same three forms as every verb."""
     @Form
     def compare(
-        self, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
+        self, task: Task, on: Any = None, *, models: Sequence[str | Model | Cascade] = (), sample: int | None = 50,
         truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Unpack[GivenOptions],
     ) -> Comparison:
         """Put one task to several models, on a sample of the rows."""

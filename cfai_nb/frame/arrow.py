@@ -232,7 +232,7 @@ def _cells_of(storage: Any, space: Space | None) -> Iterator[Any]:
     sizes = storage.value_lengths().to_numpy(zero_copy_only=False)
     gone = storage.is_null().to_numpy(zero_copy_only=False)
     known = np.unique(sizes[~gone])
-    if len(known) != 1 or storage.flatten().null_count:
+    if len(known) != 1 or not known[0] or storage.flatten().null_count:
         yield from (None if cell is None else np.asarray(cell, dtype=np.float32) for cell in storage.to_pylist())
         return
     width = int(known[0])

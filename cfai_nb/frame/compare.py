@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,9 @@ from .. import session
 from .._engine.run_state import Run
 from ..errors import CfaiError, RowsFailed
 from ..html import markup
-from ..models import USD_PER_NEURON
+from ..models import USD_PER_NEURON, Model
 from ..quality import Difference, differences, wilson
+from ..quality.estimates import canonical, judge
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.question_types import Scale
 from ..vectors.vector import stand_in
@@ -32,17 +33,18 @@ from .cascades import Cascade
 from .cascades.cascade_call import CascadeCall
 from .extract_call import ExtractCall
 from .gold import truths
-from .reading import is_missing
 from .steps import Steps
 from .verb import call_of, carried_out
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
 Answers = Mapping[str, pd.DataFrame]
+#: What asks one model, or one cascade.
+Asked: TypeAlias = "Call | CascadeCall | ExtractCall"
 
 
 def compare(
-    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
-    truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Any,
+    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str | Model | Cascade] = (),
+    sample: int | None = 50, truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Any,
 ) -> Steps[Comparison]:  # fmt: skip
     """Put one task to several models, on a sample of the rows.
 
@@ -55,11 +57,11 @@ def compare(
         Such as ``cf.Classify(labels=[...])`` or ``cf.Ask(questions={...})``.
     on : str
         A column, or a template with ``{column}`` in it.  A Series needs none.
-    models : list of str or cf.Cascade
-        At least two.
+    models : list of str, Model or cf.Cascade
+        At least two; cascades of the same models are named with what they promise.
     sample : int or None
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
-        a truth.  None takes all.
+        a truth.  None takes all.  Of rows with the same content the first stands for all: the others are not counted.
     truth : column name, Series, list or cf.gold(name), or dict of answer to one of these, optional
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
     margin : float, optional
@@ -98,12 +100,12 @@ class _Trial:
     """One comparison under way: the calls, and what came of each."""
 
     def __init__(
-        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str | Cascade], sample: int | None, truth: Any,
-        random_state: int, given: Mapping[str, Any], margin: float | None,
+        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str | Model | Cascade], sample: int | None,
+        truth: Any, random_state: int, given: Mapping[str, Any], margin: float | None,
     ) -> None:  # fmt: skip
         if not isinstance(task, Task):
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
-        if isinstance(models, str) or len(set(models)) < 2:
+        if isinstance(models, (str, Model, Cascade)) or len(models) < 2:
             raise ValueError("models: give at least two names from cf.models().")
         self.task = plain(task)
         self.names = _names(self.task)
@@ -114,22 +116,22 @@ class _Trial:
         chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
-        self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
-        for model in models:
-            if isinstance(model, Cascade):
-                whole_call = CascadeCall(self.task, model, self.data, on, options)
-                self.calls[whole_call.label] = whole_call
-                continue
-            call = call_of(self.task, model, self.data, on, options)
-            call.title = f"{self.task.name} with {call.model.name}"
-            self.calls[call.model.id] = call
+        made = [self._call(model, on, options) for model in models]
+        self.calls = dict(zip(named(made), made, strict=True))
         self.margin = margin
         if len(self.calls) < 2:
             raise ValueError(f"models: these are all names of {', '.join(self.calls)}; give at least two models.")
         self.errors: dict[str, CfaiError] = {}
 
+    def _call(self, model: str | Model | Cascade, on: Any, options: Any) -> Asked:
+        if isinstance(model, Cascade):
+            return CascadeCall(self.task, model, self.data, on, options)
+        call = call_of(self.task, model, self.data, on, options)
+        call.title = f"{self.task.name} with {call.model.name}"
+        return call
+
     @contextlib.contextmanager
-    def noting(self, name: str, call: Call | CascadeCall | ExtractCall) -> Iterator[None]:
+    def noting(self, name: str, call: Asked) -> Iterator[None]:
         """Note what ended a model's run early, so that the next one has its turn."""
         try:
             yield
@@ -151,7 +153,7 @@ class _Trial:
             for name in self.names
         }
         answered = {model: report.answered for model, report in reports.items()}
-        judged = judge(parts, self.truth, answered)
+        judged = scored(parts, self.truth, answered)
         measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
         table = with_intervals(judged.join(pd.DataFrame.from_dict(measures, orient="index")))
         table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
@@ -188,6 +190,21 @@ class _Trial:
         return frame.assign(**{name: frame[name].round() for name in scales})
 
 
+def named(calls: Sequence[Asked]) -> list[str]:
+    """Return the name of each call in a table: its model, or its cascade, with the promise where several differ in it.
+
+    A cascade takes its name, so that a plan shows it too.
+    """
+    cascades = [call for call in calls if isinstance(call, CascadeCall)]
+    promises = {id(call): (call.cascade.accuracy, call.cascade.confidence) for call in cascades}
+    alike = {call.label: {promises[id(one)] for one in cascades if one.label == call.label} for call in cascades}
+    for call in cascades:
+        if len(alike[call.label]) > 1:
+            accuracy, confidence = promises[id(call)]
+            call.label = f"{call.label} (accuracy {accuracy:g}, confidence {confidence:g})"
+    return [call.label if isinstance(call, CascadeCall) else call.model.id for call in calls]
+
+
 def plain(task: Task) -> Task:
     """Return the task with its answers alone: numbers beside them would never be equal."""
     beside = {each.name: False for each in dataclasses.fields(task) if each.name in ("probabilities", "details")}
@@ -203,11 +220,9 @@ def _names(task: Task) -> list[str]:
 
 
 def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, random_state: int) -> Any:
-    """Positions of the rows that are asked about, in their order."""
-    usable = np.array([value is not None for value in inputs], dtype=bool)
-    if truths is not None:
-        usable &= truths.notna().any(axis=1).to_numpy()
-    places = np.flatnonzero(usable)
+    """Return the positions of the rows that are asked about, in their order: of equal ones the first."""
+    known = None if truths is None else truths.notna().any(axis=1).to_numpy()
+    places = np.flatnonzero(rows.first_ones(inputs, known))
     if not len(places):
         raise ValueError("no row has an input" + (" and a truth" if truths is not None else "") + ".")
     if sample is not None and (isinstance(sample, bool) or not isinstance(sample, int) or sample < 1):
@@ -227,20 +242,19 @@ class Comparison:
     Attributes
     ----------
     rows : DataFrame
-        The rows that were asked about, as they came.
+        The rows that were asked about, as they came; no two have the same content.
     answers : DataFrame
         A column a model; for verbs with several answers a row, columns are (model, answer).
     truth : DataFrame or None
         The right answers, a column an answer.
     table : DataFrame
-        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share that is correct;
-        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: how many rows that is; ``agreement``: mean share
-        of rows answered as by each other model; ``answered``, ``failed``: rows with and without an answer, of which
-        only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where
-        unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated" or "unknown"; ``p50``
-        and ``p95``: seconds of a request, missing where all came from the store;
-        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
-        ended a model early.
+        Indexed by model.  ``accuracy``: share of judged rows that are correct, as ``cf.quality.accuracy`` compares;
+        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: rows with a truth that the model answered;
+        ``agreement``: mean share of rows answered as by each other model; ``answered``, ``failed``: rows with and
+        without an answer, of which only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered
+        rows, missing where unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated"
+        or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store; ``on_front``: no
+        other model is at least as good for at most the money, and better in one; ``error``: what ended a model early.
     failures : DataFrame
         ``model, row, code, message`` of the rows that failed.
     origin : str
@@ -348,32 +362,14 @@ def _short(value: float) -> str:
     return f"{value:,.4g}"
 
 
-def canonical(value: Any) -> Any:
-    """Return an answer in the form it is compared in: words without case and outer space, numbers to nine digits."""
-    if isinstance(value, str):
-        return " ".join(value.split()).casefold()
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, float, np.number)):
-        return float(f"{float(value):.9g}")
-    return value if isinstance(value, pd.Timestamp) else repr(value)
-
-
-def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
-    """Return row by row whether two columns hold the same answer; missing where an answer is missing."""
-    pairs = zip(one.astype(object), other.astype(object), strict=True)
-    found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
-    return pd.Series(found, index=one.index, dtype="boolean")
-
-
-def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+def scored(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
     """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row."""
     models = list(next(iter(parts.values())).columns)
     pairs: dict[str, list[float]] = {model: [] for model in models}
     for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
-        share = same(part[one], part[other]).mean()
+        alike, both = judge(part[one], part[other])
         for model in (one, other):
-            pairs[model] += [] if pd.isna(share) else [float(share)]
+            pairs[model] += [float(alike[both].mean())] if both.any() else []
     table = pd.DataFrame({"agreement": {m: float(np.mean(found)) if found else np.nan for m, found in pairs.items()}})
     if truth is None:
         return table
@@ -392,7 +388,7 @@ def hits(parts: Answers, truth: pd.DataFrame, answered: Mapping[str, npt.NDArray
     found = []
     for name in truth.columns:
         known = truth[name].notna().to_numpy()
-        right = {m: same(parts[name][m], truth[name]).fillna(False).to_numpy(dtype=float) for m in models}
+        right = {m: judge(parts[name][m], truth[name])[0].astype(float) for m in models}
         found.append(pd.DataFrame({m: np.where(known & answered[m], each, np.nan) for m, each in right.items()}))
     return pd.concat(found, ignore_index=True)
 

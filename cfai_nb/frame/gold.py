@@ -21,6 +21,7 @@ from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
 from .call import warn
+from .polars import in_kind
 
 if TYPE_CHECKING:
     from .._engine.store.reviews import Mark
@@ -79,12 +80,14 @@ class Gold:
     def __repr__(self) -> str:
         return f"<gold {self.name!r}: {len(self):,} of {len(self._marks):,} rows labelled>"
 
+    @in_kind
     def match(self, data: rows.Frame, on: Any = None) -> pd.Series[Any]:
         """Return the labels on the index of a frame, also of rows with equal content; missing where there is none.
 
         Parameters
         ----------
         data : DataFrame or Series
+            Of pandas, or of Polars; the labels are then a Series of Polars.
         on : str
             The column or template that was reviewed.  A Series needs none.
 
@@ -96,6 +99,7 @@ class Gold:
         found = laid(digests(contents(data, on)), known)
         return pd.Series(found, index=data.index, name=self.name, dtype=object)
 
+    @in_kind
     def weights(self, data: rows.Frame, on: Any = None) -> pd.Series[float]:
         """Return with which probability each row was drawn, the ``weights`` of ``cf.quality``.
 
@@ -178,17 +182,8 @@ def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
                 f"such as one column of a template, give cf.gold({given.name!r}).match(df, 'that column')."
             )
         return found
-    if isinstance(given, str):
-        if not isinstance(data, pd.DataFrame) or given not in data.columns:
-            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
-            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
-        given = data[given]
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(series) != len(data):
-        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
-    return series.set_axis(data.index)
+    made: pd.Series[Any] = rows.laid_on(data, given, "truth")
+    return made
 
 
 def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any = None) -> list[Any]:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from .. import vectors
-from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Generate
 from . import rows as frames
@@ -72,7 +71,7 @@ def label_clusters(
     Raises
     ------
     ValueError
-        There are not as many clusters as rows, or `labels` names one that is not there.
+        There are not as many clusters as rows, `labels` names one that is not there, or `on_error` is not "raise".
     RowsFailed
         The model gave no fitting labels twice.
 
@@ -85,6 +84,8 @@ def label_clusters(
         text, clusters = None, text  # a Series needs no column: s.cfai.label_clusters(clusters)
     if model is None:
         refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
+    elif options.get("on_error") not in (None, "raise"):
+        raise ValueError(f'on_error={options["on_error"]!r}: each cluster needs its label, so give "raise" or nothing.')
     known = _Clusters(data, text, clusters, labels or {})
     if model is None:
         return lambda: known.named(_distinct(known.terms(n), known.names))
@@ -139,10 +140,10 @@ def discover(
     if min(k, sample) < 2:
         raise ValueError(f"k={k} and sample={sample} must be at least 2.")
     inputs = frames.rows_of(data, text, template=False).inputs
-    places = list({given: at for at, given in reversed(list(enumerate(inputs))) if given is not None}.values())
+    places = np.flatnonzero(frames.first_ones(inputs))
     if len(places) < 2:
         raise ValueError("fewer than two texts: there is nothing to tell apart.")
-    drawn = np.random.default_rng(random_state).permutation(np.sort(places))[:sample]
+    drawn = np.random.default_rng(random_state).permutation(places)[:sample]
     some = data.iloc[np.sort(drawn)]
     embedding = Embedding(options)
     column = yield from embedding.column(some, text, asks=True)
@@ -178,17 +179,8 @@ class _Clusters:
     def _clusters(self, given: Any) -> pd.Series[Any]:
         if given is None:
             raise ValueError("say which cluster each row is of: label_clusters('text', df.cfai.cluster('vector'))")
-        if isinstance(given, str):
-            column = frames.column_of(self.data, given)
-            if column is None:
-                raise ColumnError(f"There is no column {given!r} of clusters.")
-            given = column
-        if isinstance(given, pd.Series) and not given.index.equals(self.data.index):
-            raise ValueError("the clusters have another index than the rows: align them first")
-        series = pd.Series(given) if not isinstance(given, pd.Series) else given
-        if len(series) != len(self.data):
-            raise ValueError(f"{len(self.data)} rows and {len(series)} clusters: one for each row is needed")
-        return series.reset_index(drop=True)
+        made: pd.Series[Any] = frames.laid_on(self.data, given, "clusters").reset_index(drop=True)
+        return made
 
     def prompt(self, column: vectors.VectorColumn | None) -> tuple[str, list[str]]:
         """Return the one question about all clusters, and the words of each."""

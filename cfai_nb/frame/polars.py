@@ -12,26 +12,27 @@ vectors as ``pl.Array`` over the one matrix they are rows of, categories as ``pl
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._engine.stopping import in_thread
 from ..errors import near
 from ..vectors.vector import Space, base_and_rows, views
 from .arrow import VectorArray, VectorDtype, as_pandas
 from .reading import is_missing
-from .steps import Form
+from .steps import Forms, Steps
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 #: Verbs that return rows of the frame, and the columns they add.
 _CHOOSING = {"filter": (), "rank": ("score",), "search": ("score", "query"), "dedupe": ()}
 #: Marks of the vectors that were handed out, by space: a column of Polars cannot record where its vectors come from.
@@ -59,38 +60,25 @@ class PolarsAccessor:
         return PolarsVerb(self, name)
 
 
-class PolarsVerb:
+class PolarsVerb(Forms):
     """A verb on a Polars frame: call it, await ``.aio``, or price it with ``.plan``."""
 
     def __init__(self, accessor: PolarsAccessor, name: str) -> None:
         self.__name__, self._accessor, self._data = name, accessor.accessor, accessor._data
         shown = getattr(self._accessor(pd.DataFrame()), name)
         self.__signature__: inspect.Signature = shown.__signature__
-        self.__doc__ = shown.__doc__
+        self.__doc__, self._display = shown.__doc__, getattr(shown, "_display", None)
 
     def __repr__(self) -> str:
         return f"<df.cfai.{self.__name__}{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
 
-    def _bound(self) -> Any:
-        return getattr(self._accessor(to_pandas(self._data)), self.__name__)
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Do it and wait."""
-        args, options = _given(args, options)
-        return self._returned(self._bound()(*args, **options), options)
-
-    @Form
-    async def aio(self, *args: Any, **options: Any) -> Any:
-        """Do it; awaited, on any event loop."""
-        given = await in_thread(lambda: (self._bound(), *_given(args, options)))
-        result = await given[0].aio(*given[1], **given[2])
-        return await in_thread(lambda: self._returned(result, options))
-
-    @Form
-    def plan(self, *args: Any, **options: Any) -> Any:
-        """Price it and send nothing."""
-        args, options = _given(args, options)
-        return self._bound().plan(*args, **options)
+    def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
+        args, options = tuple(map(from_polars, args)), {name: from_polars(value) for name, value in options.items()}
+        bound = getattr(self._accessor(to_pandas(self._data)), self.__name__)
+        if not isinstance(bound, Forms):
+            return lambda: bound(*args, **options)  # a widget opens
+        finish = yield from bound._steps(*args, **options)
+        return lambda: self._returned(finish(), options)
 
     def _returned(self, result: Any, options: Mapping[str, Any]) -> Any:
         """Return a result as Polars; what is neither a Series nor a DataFrame stays what it is."""
@@ -115,18 +103,25 @@ def _positions(index: pd.Index[Any]) -> bool:
     return bool(pd.api.types.is_integer_dtype(index.dtype))
 
 
-def _given(args: Sequence[Any], options: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments with Polars frames and Series among them as pandas."""
-    return tuple(map(_as_given, args)), {name: _as_given(value) for name, value in options.items()}
-
-
-def _as_given(value: Any) -> Any:
-    import polars as pl
-
-    return to_pandas(value) if isinstance(value, (pl.DataFrame, pl.Series)) else value
-
-
 # -- Polars to pandas ------------------------------------------------------------------------------------------------
+
+
+def from_polars(value: Any) -> Any:
+    """Return a Polars frame or Series as pandas, and anything else as it is; Polars is not imported for it."""
+    pl = sys.modules.get("polars")
+    return to_pandas(value) if pl is not None and isinstance(value, (pl.DataFrame, pl.Series)) else value
+
+
+def in_kind(method: Method) -> Method:
+    """Let a method whose first argument is a frame take one of Polars, and then return a Series of Polars."""
+
+    @functools.wraps(method)
+    def taking(self: Any, data: Any, *args: Any, **options: Any) -> Any:
+        held = from_polars(data)
+        made = method(self, held, *args, **options)
+        return made if held is data else series_to_polars(made)
+
+    return cast("Method", taking)
 
 
 def to_pandas(data: Any) -> Any:

@@ -172,8 +172,9 @@ class Report:
     @property
     def _kept_words(self) -> str:
         done = f"{self.run.done:,} of {self._wanted:,} rows are done"
-        if self.run.options.cache is False:
-            return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
+        if not self.run.kept:
+            why = "cache=False keeps none" if self.run.options.cache is False else "this session has no store"
+            return f"{done}: cf.last_run().frame() has them ({why})."
         if isinstance(self.run.error, StoreError) or self.run.store_failure is not None:
             return (
                 f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "

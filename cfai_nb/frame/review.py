@@ -42,12 +42,7 @@ class Guess:
 
 def read_guess(data: rows.Frame, guess: Any, labels: Sequence[Any] | None) -> Guess:
     """Read a column of answers, or what a verb returns with ``probabilities=True``."""
-    if isinstance(guess, str):
-        guess = rows.column(rows.as_frame(data), guess)
-    elif not isinstance(guess, (pd.Series, pd.DataFrame)):
-        guess = pd.Series(list(guess), index=data.index if len(guess) == len(data) else None)
-    if not guess.index.equals(data.index):
-        raise ValueError("guess and frame have different rows or indexes: align them first.")
+    guess = rows.laid_on(data, guess, "guess")
     beside = guess.iloc[:, 1:] if isinstance(guess, pd.DataFrame) else pd.DataFrame(index=guess.index)
     column: pd.Series[Any] = guess.iloc[:, 0] if isinstance(guess, pd.DataFrame) else guess
     answers = np.array([None if is_missing(cell) else _plain(cell) for cell in column], dtype=object)

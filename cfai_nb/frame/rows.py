@@ -108,6 +108,46 @@ def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
     return _column(data, on) if on is not None and _has(data, on) else None
 
 
+def laid_on(data: Frame, given: Any, what: str) -> Any:
+    """Return what is given for the rows, on their index: a column by its name, a Series or DataFrame, or a value a row.
+
+    Raises
+    ------
+    ColumnError
+        There is no such column.
+    ValueError
+        It has another index, or another number of rows.
+    """
+    if isinstance(given, str):
+        frame = as_frame(data)
+        if not _has(frame, given):
+            raise ColumnError(f"{what}: {_no_column(frame, given)}")
+        return _column(frame, given)
+    if not isinstance(given, (pd.Series, pd.DataFrame)):
+        typed = isinstance(given, (np.ndarray, pd.api.extensions.ExtensionArray, pd.Index))
+        given = pd.Series(given) if typed else pd.Series(list(given), dtype=object)  # None beside integers stays None
+        if len(given) != len(data):
+            raise ValueError(f"{what}: {len(given):,} values for {len(data):,} rows; give one for each row.")
+        return given.set_axis(data.index)
+    if not given.index.equals(data.index):
+        raise ValueError(f"{what}: its index differs from that of the rows; align it first, with .reindex(df.index).")
+    return given
+
+
+def first_ones(inputs: Sequence[Any], usable: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    """Return which of the `usable` rows have content that no such row before them has; a missing one is not content.
+
+    A figure about answers rests on these: copies of a row have one answer, which is evidence once.
+    """
+    seen: set[Any] = {None}
+    fresh = np.zeros(len(inputs), dtype=np.bool_)
+    for at, value in enumerate(inputs):
+        if usable is None or usable[at]:
+            fresh[at] = value not in seen
+            seen.add(value)
+    return fresh
+
+
 def name_of(series: pd.Series[Any]) -> Hashable:
     """Return the name of a Series' column in a frame: its own, or "value"."""
     return _VALUE if series.name is None else series.name

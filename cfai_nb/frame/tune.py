@@ -169,7 +169,7 @@ class _Match:
         self.truth = truth_of(data, on, truth).astype(object)
         first = self._call(Candidate(GIVEN, _plain(task), on), np.arange(len(data)), given)
         self.options = first.options  # merged once: one budget for all
-        usable = _first_ones(first.rows.inputs) & self.truth.notna().to_numpy()
+        usable = rows.first_ones(first.rows.inputs, self.truth.notna().to_numpy())  # equal rows are in one half
         self.shown, self.choosing, self.judging = split(self.truth.to_numpy(dtype=object), usable, random_state)
         inputs = [(first.rows.inputs[at], self.truth.iloc[at]) for at in self.shown]
         found = candidates(
@@ -282,16 +282,6 @@ class _Match:
 
 
 # -- pure parts --------------------------------------------------------------------------------------------------------
-
-
-def _first_ones(inputs: Sequence[Any]) -> npt.NDArray[np.bool_]:
-    """Return which rows have content that no row before them has: equal rows must not lie in both halves."""
-    seen: set[Any] = {None}
-    fresh = np.zeros(len(inputs), dtype=np.bool_)
-    for at, value in enumerate(inputs):
-        fresh[at] = value not in seen
-        seen.add(value)
-    return fresh
 
 
 def split(truth: Any, usable: npt.NDArray[np.bool_], seed: int) -> tuple[Any, Any, Any]:

@@ -152,8 +152,7 @@ class Embedding:
 
     def counterpart(self, other: pd.Series[Any], data: rows.Frame, space: Space | None) -> Vectors:
         """Return the vectors of another column, row by row."""
-        if not other.index.equals(data.index):
-            raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
+        other = rows.laid_on(data, other, "other")
         if not is_text(other, None):
             return (yield from self.column(other, None, asks=True))
         return VectorColumn((yield self._call(other, None, space, "other column", query=True)))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .. import vectors
+from ..errors import ColumnError
 from ..models import catalogue
 from ..vectors.vector import Space, views
 from .arrow import VectorArray
@@ -247,11 +248,17 @@ def sim_join(
 
     Raises
     ------
+    ColumnError
+        There is a column ``score`` already.
     ValueError
         The vectors are of different spaces, or an option has an invalid value.
     """
     if how not in ("inner", "left"):
         raise ValueError(f'how={how!r}: give "inner" or "left".')
+    none, neither = (each.iloc[:0].reset_index(drop=True) for each in as_frames(data, other))
+    columns = none.merge(neither, left_index=True, right_index=True, suffixes=suffixes)
+    if label_in(columns, "score") in columns:  # before texts are embedded
+        raise ColumnError("There is a column 'score' already, and sim_join() adds one of its own: rename it first.")
     embedding = Embedding(options)
     left, right = yield from embedding.two(data, left_on, other, right_on)
 

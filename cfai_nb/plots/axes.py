@@ -7,6 +7,7 @@ colors here too, so that it agrees with its still picture.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 from collections.abc import Callable, Hashable, Iterable
@@ -20,6 +21,8 @@ from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from ..errors import takes_options
+from ..frame.polars import from_polars
+from ..frame.rows import laid_on
 from ..html import markup
 from ..media.cells import COLORS
 from ..vectors import VectorColumn
@@ -72,9 +75,20 @@ def theme(ax: Axes) -> Theme:
 
 
 def plot(draw: Callable[_Options, Axes]) -> Callable[_Options, Axes]:
-    """Complete the docstring with the parameters all plots share, and refuse options the plot does not have."""
+    """Complete a docstring with the parameters all plots share; take Polars too, and refuse unknown options."""
     draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _IN_FULL)
-    return takes_options()(draw)
+
+    @functools.wraps(draw)
+    def drawn(*args: _Options.args, **options: _Options.kwargs) -> Axes:
+        given: Any = draw
+        return given(*map(_taken, args), **{name: _taken(value) for name, value in options.items()})  # type: ignore[no-any-return]
+
+    return takes_options()(drawn)
+
+
+def _taken(value: Any) -> Any:
+    """Return what is drawn as pandas, where it is of Polars; also the results in a dict."""
+    return {name: from_polars(each) for name, each in value.items()} if type(value) is dict else from_polars(value)
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -217,15 +231,10 @@ def read_vectors(given: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bo
 
 def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
     """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
-    index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
-    if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
-        raise ValueError("the rows and their labels, texts or truths have different indexes: align them first")
-    if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
-        given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
-    series = given if isinstance(given, pd.Series) else pd.Series(given)
-    if len(series) != count:
-        raise ValueError(f"{count} rows and {len(series)} labels, texts or truths: one for each row is needed")
-    return series.reset_index(drop=True)
+    if not isinstance(like, (pd.Series, pd.DataFrame)):
+        like, given = pd.Series(index=range(count)), given.array if isinstance(given, pd.Series) else given
+    made: pd.Series[Any] = laid_on(like, given, "labels, texts or truths").reset_index(drop=True)
+    return made
 
 
 def label_order(series: pd.Series[Any]) -> list[Any]:

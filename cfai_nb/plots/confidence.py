@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..html.markup import counted, line
 from ..quality import wilson
+from ..quality.estimates import judge
 from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, Numbers, color_and_marker, new_axes, plot, read_labels, theme, tidy
 from .text import empty, finish, legend_of
@@ -204,12 +205,12 @@ def is_right(found: Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
             what = "the answer is yes" if found.binary else "the answer was right"
             raise ValueError(f"truth of {found.name} must be True or False (whether {what}), not {odd[0]!r:.40}")
         return truth.astype("boolean")
-    answers = found.answers.reset_index(drop=True)
+    answers = found.answers
     if pd.api.types.is_float_dtype(answers.dtype):
         raise ValueError(f"{found.name} is a place on a scale, which is not simply right or wrong: call "
                          "confidence(frame['confidence'], truth=was_right)")  # fmt: skip
-    same = answers.astype(object) == truth.astype(object)
-    return same.astype("boolean").mask(truth.isna() | answers.isna())
+    right, judged = judge(answers, truth)
+    return pd.Series(right, dtype="boolean").mask(~judged)
 
 
 def _histogram(ax: Axes, numbers: Numbers, found: Answer) -> None:

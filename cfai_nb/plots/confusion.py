@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ..html.markup import counted
 from ..quality import accuracy
+from ..quality.estimates import canonical, judge
 from ..vectors.vector import stand_in_of
 from .axes import BLUE, label_order, new_axes, plot, read_labels, theme
 from .text import empty, finish, name_ticks
@@ -61,7 +62,7 @@ def confusion(
     """
     given = guess.iloc[:, 0] if isinstance(guess, pd.DataFrame) else guess
     answers: pd.Series[Any] = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    right = read_labels(truth, answers, len(answers))
+    right = _spelled(read_labels(truth, answers, len(answers)), answers)
     known = right.notna().to_numpy()
     names = _names(answers, right[known])
     if len(names) > _MOST:
@@ -81,11 +82,17 @@ def confusion(
     def rows_of(truth: Any, guess: Any) -> list[Any]:
         """Return the index labels of the rows with this right answer that were given this one."""
         here = answers.isna() if guess is None else answers.astype(object) == guess
-        both = here.fillna(False).to_numpy(dtype=bool) & (right.astype(object) == truth).to_numpy(dtype=bool)
+        both = here.fillna(False).to_numpy(dtype=bool) & judge(right, [truth] * len(right))[0]
         return list(answers.index[both])
 
     ax.rows_of = rows_of  # type: ignore[attr-defined]
     return finish(ax, usual, title, notes, mark, stand_in_of(guess))
+
+
+def _spelled(right: pd.Series[Any], answers: pd.Series[Any]) -> pd.Series[Any]:
+    """Return right answers that are equal written in one way: as they are given, if they are."""
+    own = {canonical(name): name for name in label_order(answers)}
+    return right.map(lambda name: own.setdefault(canonical(name), name), na_action="ignore")
 
 
 def _names(answers: pd.Series[Any], right: pd.Series[Any]) -> list[Any]:

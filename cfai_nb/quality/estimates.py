@@ -7,6 +7,7 @@ picked by hand, or the least certain ones alone, give a biased figure; no formul
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -168,11 +169,12 @@ def mean(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 
 
 @takes_options()
 def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.95) -> Estimate:
-    """Estimate the share of rows whose answer is correct.
+    """Estimate the share of judged rows that are correct.
 
-    Rows with an answer and gold are judged.  Gold of equal chance gives Wilson's interval.  With recorded probabilities
-    each row counts 1 / probability (Hajek 1971) and the interval is Wilson's for as many rows as have the same standard
-    error.
+    Rows with an answer and gold are judged.  Texts are compared without regard to case and outer spaces ("Refund" is
+    the answer "refund"), numbers and truth values by value.  Gold of equal chance gives Wilson's interval.  With
+    recorded probabilities each row counts 1 / probability (Hajek 1971) and the interval is Wilson's for as many rows as
+    have the same standard error.
 
     Parameters
     ----------
@@ -206,21 +208,37 @@ def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.9
 
 
 def judge(guess: Any, gold: Any) -> tuple[Flags, Flags]:
-    """Return which rows are right, and which can be judged: those with an answer and gold."""
+    """Return which rows are right, and which can be judged: those with an answer and gold.
+
+    An answer is right if it is `canonical` as the gold is.  All of the package asks here, except for cascades, which
+    compare the cells of two models.
+    """
     answers, truths = column(guess, "guess"), column(gold, "gold")
     judged = ~missing(answers) & ~missing(truths)
     right = np.zeros(len(answers), dtype=bool)
-    if answers.dtype != object and truths.dtype != object:
+    if answers.dtype.kind in "biuf" and truths.dtype.kind in "biuf":
         right[judged] = answers[judged] == truths[judged]
-    else:
-        pairs = zip(answers[judged], truths[judged], strict=True)
-        right[judged] = np.fromiter((_equal(a, b) for a, b in pairs), dtype=bool, count=int(judged.sum()))
+    rest = judged & ~right
+    pairs = zip(answers[rest], truths[rest], strict=True)
+    right[rest] = np.fromiter((canonical(a) == canonical(b) for a, b in pairs), dtype=bool, count=int(rest.sum()))
     return right, judged
 
 
-def _equal(one: Any, other: Any) -> bool:
-    same = one == other
-    return same if isinstance(same, bool) else bool(np.all(same))  # a cell can be an array
+def canonical(value: Any) -> Any:
+    """Return an answer in the form it is compared in, which can be hashed.
+
+    Texts are compared without case, outer spaces and how many spaces part their words; numbers by value, fractions to
+    nine digits; truth values as 1 and 0; lists item by item.
+    """
+    if isinstance(value, str):
+        return " ".join(value.split()).casefold()
+    if isinstance(value, (float, np.floating)) and not float(value).is_integer():
+        return float(f"{float(value):.9g}")
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(map(canonical, value))
+    if isinstance(value, Mapping):
+        return frozenset((key, canonical(cell)) for key, cell in value.items())
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 @takes_options()
@@ -332,7 +350,7 @@ def _is(values: Any, name: str, label: Any) -> Numbers:
     cells = column(values, name)
     gone = missing(cells)
     found = np.full(len(cells), np.nan)
-    found[~gone] = [float(bool(cell == label)) for cell in cells[~gone]]
+    found[~gone] = [float(canonical(cell) == canonical(label)) for cell in cells[~gone]]
     return found
 
 
@@ -354,7 +372,7 @@ def _alone(values: Numbers, chance: Numbers | None, confidence: float, bounded: 
     """Return the estimate from values alone."""
     n = len(values)
     weight = _normed(chance, n)
-    estimate = float(weight @ values)
+    estimate = float(np.average(values, weights=None if chance is None else weight))  # exactly 1 where all values are
     if bounded and chance is None:
         low, high = map(float, wilson(estimate, n, confidence))
         return Estimate(estimate, low, high, n, confidence, "Wilson")

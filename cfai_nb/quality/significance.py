@@ -116,7 +116,8 @@ def difference(
     first, second : array_like
         Shape (n,): answers; without `gold`, whether each is right (True, False), or its value, more being better.
     gold : array_like, optional
-        Shape (n,): the right answers, missing where unknown.
+        Shape (n,): the right answers, missing where unknown; compared with the answers as by `accuracy`: texts
+        without regard to case and outer spaces, numbers and truth values by value.
     margin : float, optional
         A difference below this does not matter, such as 0.02.
     confidence : float, default 0.95

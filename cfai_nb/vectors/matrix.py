@@ -182,7 +182,7 @@ def _array(cell: Any, at: int) -> Any:
     if isinstance(cell, np.ndarray):
         return cell
     try:
-        if isinstance(cell, (list, tuple)):
+        if isinstance(cell, (list, tuple)) or (hasattr(cell, "to_numpy") and hasattr(cell, "__len__")):  # of Polars
             return np.asarray(cell, dtype=np.float32)
     except (TypeError, ValueError):
         pass

@@ -145,6 +145,14 @@ def test_rows_of_several_lengths_are_read_row_by_row() -> None:
         found.cfai.cluster()
 
 
+def test_vectors_without_numbers_are_read() -> None:
+    """A column of a file whose vectors are all empty is read as such cells, and missing ones stay missing."""
+    kind = pyarrow.array(column()).type
+    cells = pyarrow.ExtensionArray.from_storage(kind, pyarrow.array([[], None, []], pyarrow.list_(pyarrow.float32())))
+    found = pyarrow.table({"vec": cells})["vec"].to_pandas()
+    assert [None if cell is None else len(cell) for cell in found] == [0, None, 0]
+
+
 def test_very_large_columns_have_wider_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More numbers than 32 bits count are written with offsets of 64 bits, and read alike."""
     monkeypatch.setattr("cfai_nb.frame.arrow._MOST_OFFSETS", 3)

@@ -236,7 +236,7 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
     assert (by[1:60] == "truth").all()
     assert not {by[0], by[200]} & {"truth"}
     assert not any(f"text {at}" in {text for _, text in clefs.asked} for at in range(1, 60))
-    with pytest.raises(ValueError, match="there is no column 'topic'"):
+    with pytest.raises(ValueError, match="truth: There is no column 'topic'"):
         classified(data, truth="topic")
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.compare import front, judge
+from cfai_nb.frame.compare import front, scored
+from cfai_nb.frame.rows import first_ones
+from cfai_nb.models import find
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -28,7 +30,7 @@ def _pretending() -> Iterator[None]:
 
 
 def tickets(rows: int = 20) -> pd.DataFrame:
-    return cf.sample("tickets").dropna(subset=["text"]).head(rows)
+    return cf.sample("tickets").dropna(subset=["text"]).drop_duplicates("text").head(rows)
 
 
 def test_it_is_priced_first() -> None:
@@ -90,11 +92,41 @@ def test_several_answers_a_row() -> None:
 
 def test_rows_of_one_label_keep_apart() -> None:
     """An index with duplicates, a Series and a truth with gaps are no trouble."""
-    frame = pd.concat([tickets(3), tickets(3)])
+    frame = tickets(6).set_axis([1, 2, 3, 1, 2, 3])
     truth = frame["topic"].where(np.arange(6) > 1)
     found = frame.cfai.compare(TASK, "text", models=MODELS, truth=truth)
     assert found.answers.index.tolist() == frame.index[2:].tolist()
     assert len(frame["text"].cfai.compare(TASK, models=MODELS).answers) == 6
+
+
+def test_copies_of_a_row_are_not_further_evidence() -> None:
+    """Rows with the same content count once: ten copies of each leave accuracies and verdicts as they are."""
+    once = tickets(12)
+    both = once, pd.concat([once] * 10, ignore_index=True)
+    one, many = (frame.cfai.compare(TASK, "text", models=MODELS, truth="topic", sample=None) for frame in both)
+    figures = ["accuracy", "low", "high", "judged", "agreement", "answered"]
+    assert many.table[figures].equals(one.table[figures])
+    assert (many.verdicts, many.rows.index.tolist()) == (one.verdicts, list(range(12)))
+
+
+def test_a_copy_with_a_truth_stands_for_one_without() -> None:
+    """Of equal rows the first that has a truth is asked about; a missing cell is not content."""
+    inputs, known = ["a", "b", "a", None, "b", "a"], np.array([False, True, True, True, True, True])
+    assert first_ones(inputs, known).tolist() == [False, True, True, False, False, False]
+    assert first_ones(inputs).tolist() == [True, True, False, False, False, False]
+
+
+def test_models_and_cascades_are_each_in_the_table() -> None:
+    """Model objects are taken as names are, and two cascades of the same models have a row each, priced and asked."""
+    flash, omni = (find(name) for name in ("clef-flash", "clef-omni"))
+    given = [flash, cf.Cascade(flash, omni, 0.8), cf.Cascade("clef-flash", "clef-omni")]
+    names = [CLEF, *(f"clef-flash → clef-omni (accuracy {share}, confidence 0.95)" for share in (0.8, 0.95))]
+    frame = tickets(8)
+    assert list(frame.cfai.compare.plan(TASK, "text", models=given).plans) == names
+    with pytest.warns(cf.CfaiWarning, match="8 rows are too few"):
+        assert list(frame.cfai.compare(TASK, "text", models=given).table.index) == names
+    with pytest.raises(ValueError, match="give at least two models"):
+        frame.cfai.compare(TASK, "text", models=[flash, "clef-flash"])
 
 
 def test_a_refused_model_does_not_stop_the_others() -> None:
@@ -116,7 +148,7 @@ def test_a_refused_model_does_not_stop_the_others() -> None:
         (TASK, {"models": ["clef"]}, "at least two"),
         (TASK, {"models": ["clef-flash", CLEF]}, "all names of"),
         (TASK, {"models": MODELS, "truth": "colour"}, "no column 'colour'"),
-        (TASK, {"models": MODELS, "truth": ["a"]}, "1 answers for 3 rows"),
+        (TASK, {"models": MODELS, "truth": ["a"]}, "1 values for 3 rows"),
         (TASK, {"models": MODELS, "sample": 0}, "at least 1"),
         (TASK, {"models": MODELS, "truth": [None] * 3}, "no row has an input and a truth"),
         (cf.Embed(), {"models": ["bge-m3", "bge-small-en-v1.5"]}, "never equal"),
@@ -133,10 +165,10 @@ def test_a_row_that_failed_is_not_judged() -> None:
     """A missing answer counts against accuracy where it is the answer, not where the row failed; case is no matter."""
     answers = pd.DataFrame({"a": ["x", "Y ", None], "b": ["x", "y", "z"]})
     truth, whole, failed = pd.DataFrame({"label": ["x", "y", "z"]}), np.full(3, True), np.array([True, True, False])
-    table = judge({"label": answers}, truth, {"a": whole, "b": whole})
+    table = scored({"label": answers}, truth, {"a": whole, "b": whole})
     assert table.loc["a"].tolist() == pytest.approx([2 / 3, 3, 1])
     assert table.loc["b"].tolist() == pytest.approx([1, 3, 1])
-    assert judge({"label": answers}, truth, {"a": failed, "b": whole}).loc["a"].tolist() == pytest.approx([1, 2, 1])
+    assert scored({"label": answers}, truth, {"a": failed, "b": whole}).loc["a"].tolist() == pytest.approx([1, 2, 1])
 
 
 def test_failed_rows_are_counted_and_not_wrong() -> None:

@@ -245,7 +245,7 @@ def test_gold_of_a_review_is_taken_and_loose_truths_are_refused(clefs: Clefs) ->
     same(made, data.cfai.classify("text", LABELS, **options))
     with pytest.raises(cf.InputError, match="truth: a list does not belong to the parts of a Dask frame"):
         frame.cfai.classify("text", LABELS, model=CASCADE, truth=data["known"].tolist())
-    with pytest.raises(ValueError, match="there is no column 'none'"):
+    with pytest.raises(ValueError, match="truth: There is no column 'none'"):
         frame.cfai.classify("text", LABELS, model=CASCADE, truth="none")
     with pytest.raises(TypeError, match=r"go with model=cf\.Cascade"):
         frame.cfai.classify("text", LABELS, truth="known")

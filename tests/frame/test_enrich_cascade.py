@@ -268,7 +268,7 @@ def test_other_columns_go_beside_it(clefs: Clefs, tmp_path: Path) -> None:
         ((TASK, "text", {"model": CASCADE}), {"cache": False}, cf.ModelError, "from the store"),
         ((TASK, "text", {"model": CASCADE}), {"memory": 100_000, "rows": 1_000}, cf.InputError, "bytes a distinct row"),
         ((TASK, "text", {"truth": "text"}), {}, TypeError, "truth= goes with model=cf.Cascade"),
-        ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "there is no column 'none'"),
+        ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "truth: There is no column 'none'"),
         (
             (TASK, "text", {"model": CASCADE, "truth": "text"}),
             {},

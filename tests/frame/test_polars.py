@@ -132,6 +132,34 @@ def test_rows_that_are_chosen_keep_their_types(frames: tuple[Any, pd.DataFrame])
     assert ranked["id"].to_list()[-1] is None
 
 
+def test_other_doors_take_polars(tmp_path: Path) -> None:
+    """``on``, gold, plots and ``matrix`` give for Polars what they give for pandas; what is neither is refused."""
+    from matplotlib.figure import Figure
+
+    pandas = pd.DataFrame({"text": [f"refund {i}" if i % 2 else f"parcel {i}" for i in range(8)]})
+    with cf.connect("emulator", store=tmp_path / "s.sqlite"):
+        polars = pl.from_pandas(pandas)
+        polars = polars.with_columns(vec=cf.on(polars).embed("text"), guess=cf.on(polars).classify("text", LABELS))
+        review = polars.cfai.review("text", polars["guess"], n=4, name="hand")
+        review.label(review.rows[0], "billing")
+        gold = cf.gold("hand")
+        assert gold.match(polars, "text").to_list() == [None if x is None else x for x in gold.match(pandas, "text")]
+        assert gold.weights(polars, "text").null_count() == 4
+    both = (
+        polars.with_columns(p=pl.Series(np.linspace(0.1, 0.9, 8))),
+        pandas.assign(vec=adapter.to_pandas(polars["vec"]), p=np.linspace(0.1, 0.9, 8)),
+    )
+    assert cf.matrix(polars["vec"]).tolist() == cf.matrix(both[1]["vec"]).tolist()
+    for draw in (
+        lambda frame, ax: cf.plots.similarity(frame["vec"], ax=ax),
+        lambda frame, ax: cf.plots.reliability({"one": frame["p"]}, [True] * 8, ax=ax),
+    ):
+        words = [[text.get_text() for text in draw(frame, Figure().subplots()).texts] for frame in both]
+        assert words[0] == words[1]
+    with pytest.raises(TypeError, match="pandas, Polars or Dask, not list"):
+        cf.on([1])
+
+
 def test_media_are_binary(emulator: Emulator) -> None:
     """Pictures come as binary and go in again; what cannot be drawn is null."""
     shapes = pl.DataFrame({"what": ["a red circle", None]})

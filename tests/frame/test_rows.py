@@ -351,3 +351,18 @@ def test_any_valid_answer_can_be_laid_out(tmp_path: Path, schema: dict[str, Any]
         (name,) = schema
         assert frame[name].iloc[0] == value[name]
     assert service.calls == 1
+
+
+def test_what_is_given_for_the_rows_is_laid_on_them() -> None:
+    """A column, a Series on the index or one value a row; what does not fit is refused, with the name of the option."""
+    frame = pd.DataFrame({"a": [1, 2]}, index=[5, 6])
+    for given in ("a", frame["a"], [1, 2], np.array([1, 2]), pd.Categorical([1, 2])):
+        assert rows.laid_on(frame, given, "truth").to_dict() == {5: 1, 6: 2}
+    assert rows.laid_on(frame["a"], [None, 2], "truth").tolist() == [None, 2]
+    for given, message in (
+        ("b", "truth: There is no column 'b'.*Columns: a"),
+        ([1], "truth: 1 values for 2 rows"),
+        (frame["a"].reset_index(drop=True), "truth: its index differs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rows.laid_on(frame, given, "truth")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.frame import tune
+from cfai_nb.frame import rows, tune
 
 LABELS = ["billing", "shipping", "bug"]
 
@@ -50,7 +50,7 @@ def test_halves_share_no_text_and_hold_all_labels() -> None:
         choosing.tolist(),
         judging.tolist(),
     ]
-    assert tune._first_ones(["a", None, "b", "a"]).tolist() == [True, False, True, False]
+    assert rows.first_ones(["a", None, "b", "a"]).tolist() == [True, False, True, False]
 
 
 def test_rounds_double_and_their_bill_counts_the_dearest() -> None:

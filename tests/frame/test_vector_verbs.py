@@ -104,7 +104,7 @@ def test_similarity_row_by_row(frame: pd.DataFrame) -> None:
     assert found.isna().tolist() == [True, False, True, False, False]
     assert found.dropna().tolist() == pytest.approx([1, 1, 1])
     assert frame["vec"].cfai.similarity(frame["text"]).dropna().tolist() == pytest.approx([1] * 4)
-    with pytest.raises(ValueError, match="another index"):
+    with pytest.raises(ValueError, match="its index differs"):
         frame.cfai.similarity("vec", frame["vec"].reset_index(drop=True))
     with pytest.raises(ValueError, match=r"give df\['vec'\]"):
         frame.cfai.similarity("vec", "vec")
@@ -198,6 +198,8 @@ def test_options_without_effect_are_reported(frame: pd.DataFrame) -> None:
         frame.cfai.to_vectorize("index", "vec", model="bge-m3")
     with pytest.raises(TypeError, match=r"without model= .* nothing is sent, so queue= would have no effect"):
         frame.cfai.label_clusters("text", [0] * 5, queue=True)
+    with pytest.raises(ValueError, match="on_error='keep': each cluster needs its label"):
+        frame.cfai.label_clusters("text", [0] * 5, model="default", on_error="keep")
     assert frame.cfai.cluster("vec", 2, progress=False, budget=1, cache=False).notna().sum() == 4
     assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
 
@@ -317,6 +319,8 @@ def test_columns_of_several_levels(emulator: Emulator) -> None:
     joined = frame.cfai.sim_join(other, on, "text")
     assert list(joined) == [on, ("b", "n"), ("text", ""), ("n", ""), score]
     assert joined.index.tolist() == [1, 1]
+    with pytest.raises(cf.ColumnError, match="column 'score' already"):
+        joined.cfai.sim_join(other, on, "text")
     assert list(other.cfai.sim_join(frame, "text", on)) == [("text", ""), ("n", ""), on, ("b", "n"), score]
     alone = frame.reset_index(drop=True)
     alone.cfai.to_vectorize("levels", on, create=True, wait=True)
@@ -345,6 +349,12 @@ def test_sim_join(frame: pd.DataFrame) -> None:
         frame.cfai.sim_join(other, "vec", "text", how="outer")
     with pytest.raises(ValueError, match="overlap"):
         frame.cfai.sim_join(other, "vec", "text", suffixes=(None, None))
+    scored = frame.set_axis(pd.MultiIndex.from_product([["a"], range(len(frame))]), axis=0).assign(score="mine")
+    for one, two in ((scored, other), (frame, other.assign(score=1))):
+        with pytest.raises(cf.ColumnError, match="column 'score' already"):
+            one.cfai.sim_join(two, "text", "text")
+    both = scored.cfai.sim_join(other.assign(score=1), "vec", "text")
+    assert both[["score_x", "score_y"]].drop_duplicates().to_numpy().tolist() == [["mine", 1]]
 
 
 def test_dedupe(frame: pd.DataFrame) -> None:
@@ -385,7 +395,7 @@ def test_labels_by_words(tickets: pd.DataFrame) -> None:
     assert len(set(wordless)) == 4
     with pytest.raises(ValueError, match=r"no clusters \[9\]"):
         tickets.cfai.label_clusters("text", clusters, labels={9: "nine"})
-    with pytest.raises(ValueError, match="80 rows and 2 clusters"):
+    with pytest.raises(ValueError, match="clusters: 2 values for 80 rows"):
         tickets.cfai.label_clusters("text", [1, 2])
 
 

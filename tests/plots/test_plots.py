@@ -37,7 +37,7 @@ from cfai_nb.plots import (
     similarity,
 )  # fmt: skip
 from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, for_dark, readable
-from cfai_nb.plots.confidence import calibrate
+from cfai_nb.plots.confidence import calibrate, read_confidence
 from cfai_nb.plots.cost import amount
 from cfai_nb.plots.text import drawable, stamp
 from cfai_nb.plots.timing import duration
@@ -344,11 +344,11 @@ def test_text_can_be_read_on_a_dark_figure() -> None:
 @pytest.mark.parametrize(
     ("given", "labels", "message"),
     [
-        (np.ones((3, 2)), ["a"], "3 rows and 1 labels"),
+        (np.ones((3, 2)), ["a"], "1 values for 3 rows"),
         (["a", "b"], None, "row 0 is not a vector but str"),
         ([[1.0, 2.0], [1.0]], None, "all of one length"),
         ([1, 2, 3], None, "row 0 is not a vector but int"),
-        (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
+        (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "its index differs"),
     ],
 )
 def test_what_is_not_a_map_is_refused(given: Any, labels: Any, message: str) -> None:
@@ -636,7 +636,7 @@ def test_answers_of_ask_are_chosen_by_question() -> None:
         (pd.Series([1.5]), None, "between 0 and 1"),
         (pd.Series([0.5]), ["a"], "True or False"),
         (pd.DataFrame({"score": [1.2], "confidence": [0.5]}), [1], "place on a scale"),
-        (sure(), ["a"], "4 rows and 1 labels"),
+        (sure(), ["a"], "1 values for 4 rows"),
     ],
 )
 def test_what_is_not_a_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
@@ -771,6 +771,15 @@ def test_confusion_counts_and_names_the_rows() -> None:
     for cell in (["a"], {"a": 1}, np.zeros(2), (["a"],)):
         with pytest.raises(ValueError, match="a label is one value a row, such as a text, and here one is"):
             confusion(pd.Series(["a", "b"]), pd.Series([cell, None], dtype=object))
+
+
+def test_a_truth_in_another_case_is_right() -> None:
+    """A truth "Refund" is the answer "refund" in every plot, as it is for ``cf.quality``."""
+    frame = pd.DataFrame({"classify": pd.Categorical(["refund", "bug"]), "confidence": [0.9, 0.8]})
+    assert read_confidence(frame, ["Refund ", "BUG"], None)[2].tolist() == [True, True]  # type: ignore[union-attr]
+    ax = confusion(frame["classify"], ["Refund ", "BUG"], ax=axes())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["bug", "refund"]
+    assert (ax.rows_of("Refund ", "refund"), ax.rows_of("bug", "refund")) == ([0], [])
 
 
 def test_reliability_compares_models() -> None:

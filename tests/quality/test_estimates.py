@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cfai_nb import quality
+from cfai_nb.quality.estimates import judge
 
 RUNS = 1_000
 ROWS = 1_000
@@ -229,3 +230,39 @@ def test_strict_asks_the_interval() -> None:
         quality.assert_accuracy(guess, ["a"] * 100, strict=True)
     with pytest.raises(AssertionError, match=r"accuracy is 89.96 %, not at least 90 %"):
         quality.assert_accuracy(["a"] * 8_996 + ["b"] * 1_004, ["a"] * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("refund", "Refund", True), (" late  parcel", "late parcel\n", True), ("refund", "refunds", False),
+        (2, 2.0, True), (np.float32(0.5), 0.5, True), (0.1 + 0.2, 0.3, True), (0.3, 0.3001, False),
+        (1234567890123, 1234567890124, False), (True, np.bool_(True), True), (True, 1, True), (True, "True", False),
+        (["a", "B"], ["A", "b"], True), (np.array([1, 2]), [1, 2.0], True), (["a"], ["a", "b"], False),
+        ({"team": "A"}, {"team": "a"}, True), (pd.Timestamp("2026-01-02"), pd.Timestamp("2026-01-02"), True),
+        ("a", None, None), (float("nan"), 1, None),
+    ],
+)  # fmt: skip
+def test_what_is_right(answer: object, gold: object, right: bool | None) -> None:
+    """Texts are equal without case and outer spaces, numbers and truth values by value; the same either way round."""
+    for pair in ((answer, gold), (gold, answer)):
+        found, judged = judge(*(pd.Series([cell], dtype=object) for cell in pair))
+        assert (bool(found[0]) if judged[0] else None) is right
+
+
+def test_numbers_are_compared_as_in_objects() -> None:
+    """Columns of numbers are judged as the same numbers among objects are."""
+    answers, gold = np.array([0.1 + 0.2, 1.0, np.nan, 2.0]), np.array([0.3, 1.0, 1.0, 3.0])
+    for one, other in ((answers, gold), (answers.astype(object), gold)):
+        right, judged = judge(one, other)
+        assert (right.tolist(), judged.tolist()) == ([True, True, False, False], [True, True, False, True])
+    assert quality.share(["Refund", "bug"], of="refund").estimate == 0.5
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_all_right_is_exactly_one(weighted: bool) -> None:
+    """Whatever the number of rows, an accuracy without an error is 1, and passes as at least 1."""
+    for n in range(1, 60):
+        right = np.ones(n, dtype=bool)
+        chance = np.linspace(0.1, 1, n) if weighted else None
+        assert quality.assert_accuracy(right, right, at_least=1, weights=chance).estimate == 1

@@ -24,7 +24,7 @@ from ..vector_input import refuse_needless
 from ..vectorize import STOPPED, Match, as_filter, rows_found, service
 
 #: Codes for "there is no such instance", "the name is taken", "the key is taken", and "there is no such document".
-NOT_FOUND, _TAKEN, _KEY_TAKEN, _NO_DOCUMENT = 7002, 7022, 7042, 7041
+CODES, _KEY_TAKEN, _NO_DOCUMENT = (7002, 7022), 7042, 7041
 #: Why options such as ``model=`` have no effect.
 NEEDLESS = "an instance of AI Search makes the vectors of texts and queries itself"
 #: Rows of a page of a list.
@@ -50,12 +50,7 @@ class Instance:
     async def create(self, fields: Mapping[str, str]) -> dict[str, Any]:
         """Create it with storage of its own, an index of vectors and one of words."""
         body = {"id": self.name, "index_method": {"vector": True, "keyword": True}, **_fields(fields)}
-        try:
-            return dict(await self._ask("POST", self._path.rpartition("/")[0], json=body))
-        except Refused as error:
-            if error.code != _TAKEN:  # somebody else was first, or the answer to our own request was lost
-                raise
-        return await self.entry()
+        return dict(await self._ask("POST", self._path.rpartition("/")[0], json=body))
 
     async def set_fields(self, fields: Mapping[str, str]) -> None:
         """Set the fields it can be filtered by; the service indexes all documents again."""

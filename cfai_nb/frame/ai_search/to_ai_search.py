@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pydantic_core
 
-from ...errors import AccessError, Unavailable
+from ...errors import Unavailable
 from ...session.requests import RequestJob
 from ...tasks.dialects.ai_search import OWN, SUFFIX, instance_path
 from .. import rows
@@ -19,8 +19,8 @@ from ..call import warn
 from ..steps import Steps
 from ..upload import Rules, Uploading, Written, beats, ids_of, listed, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import refuse_needless
-from ..vectorize import service
-from . import NEEDLESS, NOT_FOUND, Instance, fields_of
+from ..vectorize import service, there_or_made
+from . import CODES, NEEDLESS, Instance, fields_of
 
 RULES = Rules(
     store="AI Search", most=128 - len(SUFFIX), unit="characters", never=r'[\x00-\x1f\x7f"\\]|^/', properties=5,
@@ -77,7 +77,7 @@ def to_ai_search(
     Raises
     ------
     ValueError
-        A text, an id, a cell or an option is none the service takes; nothing was sent then.
+        A text, an id, a cell or an option is not accepted by the service; nothing was sent then.
     AccessError
         There is no such instance, or the token has no *AI Search: Edit*.
     Stopped
@@ -209,12 +209,8 @@ class Documents(Uploading):
     async def _there(self, there: Instance) -> dict[str, Any]:
         """Return the instance, created and made filterable if wanted."""
         wanted = self._made.fields
-        try:
-            entry = await there.entry()
-        except AccessError as error:
-            if error.code != NOT_FOUND or not self._create:
-                raise
-            entry = await there.create(wanted)
+        make = (lambda: there.create(wanted)) if self._create else None
+        entry = await there_or_made(there.entry, make, CODES)
         has = fields_of(entry)
         if self.new_properties(wanted, has, RULES):
             await there.set_fields({**has, **wanted})

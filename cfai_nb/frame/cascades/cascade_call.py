@@ -92,9 +92,9 @@ class CascadeCall:
         """What answers, in order."""
         return [EMBEDDINGS] * self.cascade.learns + [each.name for each in (self.cheap, self.model) if each is not None]
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
-        """The same, in words."""
+        """The same, in words; `compare` sets another where two would have the same."""
         return " → ".join(self.names)
 
     # -- before --------------------------------------------------------------------------------------------------

@@ -7,16 +7,16 @@ does to write vectors.  What is found becomes rows again in ``rows_found``, also
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ... import session
-from ...errors import Refused, SetupError
+from ...errors import AccessError, Refused, SetupError
 from ...session.requests import RequestJob
 from ...tasks import Embed, Json, Request
 from ...vectors.vector import Space
@@ -29,6 +29,7 @@ from ..vector_input import Embedding, is_text, only_vectors, sends_text
 if TYPE_CHECKING:
     from ...session import Session
 
+T = TypeVar("T")
 #: What Stop leaves behind, of a search.
 STOPPED = "Stopped. Nothing was changed; the same search can be run again."
 #: Vectors a query returns at most, and with their metadata (2026-03-16); vectors one request fetches by their ids.
@@ -36,7 +37,7 @@ _MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 50, 20
 #: Vectors of an index (2026-08-04).
 MAX_VECTORS = 20_000_000
 #: Codes for "there is no such index" and "the name is taken".
-NOT_FOUND, _TAKEN = 3000, 3002
+CODES = 3000, 3002
 _PERMISSION = "permission Vectorize: Edit (Read is enough to search)"
 #: Powers of ten that float64 represents exactly.
 _TENS = np.array([float(f"1e{power}") for power in range(23)])
@@ -80,12 +81,7 @@ class Index:
         if space is not None:
             form = f", {space.form}" if space.form else ""
             body["description"] = f"Vectors of {space.model} ({space.dims}{form}), by cfai_nb"
-        try:
-            return dict(await self._send("POST", "", json=body))
-        except Refused as error:
-            if error.code != _TAKEN:  # somebody else was first, or the answer to our own request was lost
-                raise
-        return await self.entry()
+        return dict(await self._send("POST", "", json=body))
 
     async def info(self) -> dict[str, Any]:
         """Return ``vectorCount`` and ``processedUpToMutation``."""
@@ -150,6 +146,27 @@ class Index:
         return [
             [Match(m.id, m.score, (known.get(m.id) or {}).get("metadata") or {}) for m in found] for found in answers
         ]
+
+
+async def there_or_made(
+    entry: Callable[[], Awaitable[T]], make: Callable[[], Awaitable[T]] | None, codes: tuple[int, int]
+) -> T:
+    """Return the description of an index or instance; where it is missing, `make` it, if that is given.
+
+    `codes` are those for "there is none of this name" and "the name is taken".
+    """
+    missing, taken = codes
+    try:
+        return await entry()
+    except AccessError as error:
+        if error.code != missing or make is None:
+            raise
+    try:
+        return await make()
+    except Refused as error:
+        if error.code != taken:  # somebody else was first, or the answer to our own request was lost
+            raise
+    return await entry()
 
 
 def decimals(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...errors import AccessError, Unavailable
+from ...errors import Unavailable
 from ...session import Session
 from ...session.requests import RequestJob
 from ...vectors import VectorColumn
@@ -27,7 +27,7 @@ from .. import rows
 from ..steps import Steps
 from ..upload import VECTORIZE, Uploading, Written, beats, ids_of, metadata_of, seconds_of_wait, uploaded
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
-from . import MAX_VECTORS, NOT_FOUND, Index, check, decimals, service, space_of
+from . import CODES, MAX_VECTORS, Index, check, decimals, service, space_of, there_or_made
 
 #: Vectors and bytes a call takes, and dimensions of an index.
 CALL_VECTORS, CALL_BYTES, DIMENSIONS = 5_000, 100_000_000, 1_536
@@ -81,7 +81,7 @@ def to_vectorize(
     Raises
     ------
     ValueError
-        An id, a cell, a vector or an option is none the service takes; nothing was sent then.
+        An id, a cell, a vector or an option is not accepted by the service; nothing was sent then.
     AccessError
         There is no such index, or the token has no *Vectorize: Edit*.
     Stopped
@@ -259,12 +259,9 @@ class Uploader(Uploading):
                 f"The vectors{of_model} have {dims:,} dimensions, and Vectorize takes at most {DIMENSIONS:,}: embed "
                 "with another model, such as bge-m3 (1,024); cf.models() lists the dimensions of each model."
             )
-        try:
-            entry = await index.entry()
-        except AccessError as error:
-            if error.code != NOT_FOUND or upload.create is None:
-                raise
-            entry = await index.create(dims, upload.create, upload.space)
+        metric = upload.create
+        make = None if metric is None else lambda: index.create(dims, metric, upload.space)
+        entry = await there_or_made(index.entry, make, CODES)
         config = entry.get("config") or {}
         if config.get("dimensions") != dims:
             raise ValueError(
