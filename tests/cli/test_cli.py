@@ -99,11 +99,11 @@ def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
 
 
 @pytest.mark.slow
-def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
+def test_demo_again_sends_nothing(tmp_path: Path, call: Call, call_here: Call) -> None:
     """The same command again takes every answer from its store."""
     write_reviews(tmp_path)
     first = call("demo", "--csv", "reviews.csv", "--text", "what they wrote")
-    again = call("demo", "--csv", "reviews.csv", "--text", "what they wrote")
+    again = call_here("demo", "--csv", "reviews.csv", "--text", "what they wrote")
     assert first.returncode == again.returncode == 0, again.stderr
     assert "nothing spent" not in first.stdout
     assert again.stdout.count("11 from the store") == 2
@@ -136,13 +136,13 @@ def test_problems_in_one_line(tmp_path: Path, call_here: Call, args: list[str], 
 
 
 @pytest.mark.slow
-def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
+def test_account_is_never_charged_unasked(tmp_path: Path, call: Call, call_here: Call) -> None:
     """With credentials and without a terminal, the demo prints the price, sends nothing, and names --yes."""
     write_reviews(tmp_path)
     own = ["demo", "--csv", "reviews.csv", "--text", "what they wrote", "--base-url"]
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
     with emulator.running(rate=None) as service:
-        refused = call(*own, service.url, **keys)
+        refused = call_here(*own, service.url, **keys)
         sent = len(service.emulator.calls)
         agreed = call(*own, service.url, "--yes", **keys)
     assert refused.returncode == 2
