@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -18,60 +19,45 @@ from typing import Any
 import pandas as pd
 
 from . import tasks
-from .errors import fold, near, refuse_unknown, takes_options
+from .errors import fold, near, takes_options
 from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
+from .frame.steps import Steps
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
+from .frame.verb_help import Help
 
 #: What the verbs return that ask questions, beside their answers.
 _BESIDE = "; with ``probabilities=True`` a DataFrame with the probabilities beside them."
 
 
-class WidgetMethod:
-    """Opens a widget of ``cf.widgets`` on the frame; the method does not take the options that are `given` here."""
+class WidgetVerb(Verb):
+    """Opens a widget of ``cf.widgets`` on the frame; the verb does not take the options that are `given` here."""
 
     def __init__(self, name: str, **given: Any) -> None:
-        self._name, self.given = name, given
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
-        return self if accessor is None else BoundWidget(self, accessor._data)
+        self._class, self.given = name, given
 
     @functools.cached_property
     def widget(self) -> Any:
         """Its class; the room of widgets is imported when one is used."""
-        return getattr(importlib.import_module(f"{__package__}.widgets"), self._name)
+        return getattr(importlib.import_module(f"{__package__}.widgets"), self._class)
 
     @functools.cached_property
-    def signature(self) -> inspect.Signature:
-        """That of the class, without the data."""
+    def definition(self) -> Callable[..., Steps[Any]]:
+        """What it does: opens the widget, which sends nothing."""
+        return self._steps
+
+    def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
+        made = self.widget(*args, **options, **self.given)
+        yield from ()
+        return lambda: made
+
+    @functools.cached_property
+    def help(self) -> Help:
+        """The signature and the docstring of the class, without the data."""
         _, *own = inspect.signature(self.widget).parameters.values()
-        return inspect.Signature([each.replace(annotation=each.empty) for each in own if each.name not in self.given])
-
-    @functools.cached_property
-    def doc(self) -> str:
-        """That of the class, without the data."""
-        return re.sub(r"^data :.*\n(?: +.*\n)*", "", inspect.getdoc(self.widget) or "", flags=re.MULTILINE)
-
-
-class BoundWidget:
-    """A widget on a frame: calling it opens it."""
-
-    def __init__(self, method: WidgetMethod, data: rows.Frame) -> None:
-        self._method, self._data = method, data
-        self.__name__, self.__signature__, self.__doc__ = method.name, method.signature, method.doc
-
-    def __repr__(self) -> str:
-        return f"<df.cfai.{self.__name__}{self.__signature__}: call it>"
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Open it."""
-        known = self.__signature__.parameters.values()
-        if all(each.kind is not each.VAR_KEYWORD for each in known):
-            refuse_unknown(self.__name__, options, [each.name for each in known])
-        return self._method.widget(self._data, *args, **options, **self._method.given)
+        kept = [each.replace(annotation=each.empty) for each in own if each.name not in self.given]
+        doc = re.sub(r"^data :.*\n(?: +.*\n)*", "", inspect.getdoc(self.widget) or "", flags=re.MULTILINE)
+        return Help(inspect.Signature(kept), doc, [each.name for each in kept])
 
 
 def _bar() -> AbstractContextManager[Listener]:
@@ -183,11 +169,11 @@ class Accessor:
     answer = Verb("frame.ai_search", "answer")
 
     map = Verb("widgets.map", "map_rows")
-    playground = WidgetMethod("Playground")
-    review = WidgetMethod("Review")
-    preview = WidgetMethod("Preview")
-    gallery = WidgetMethod("Gallery", kind="image")
-    player = WidgetMethod("Gallery", kind="audio")
+    playground = WidgetVerb("Playground")
+    review = WidgetVerb("Review")
+    preview = WidgetVerb("Preview")
+    gallery = WidgetVerb("Gallery", kind="image")
+    player = WidgetVerb("Gallery", kind="audio")
 
     def __init__(self, data: rows.Frame) -> None:
         self._data = data

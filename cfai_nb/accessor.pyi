@@ -14,6 +14,7 @@ from .frame.call import Call
 from .frame.cascades import Cascade, CascadePlan
 from .frame.compare import Comparison
 from .frame.enrich.enrich_report import EnrichPlan, EnrichReport
+from .frame.extract_call import ExtractCall
 from .frame.steps import Plans
 from .frame.tune import Tuned
 from .frame.upload import Written
@@ -47,7 +48,7 @@ class DecidingForm(Form[P, R]):
     """A task on a frame that a cascade can do, too."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call | ExtractCall: ...
 
 class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
@@ -299,26 +300,31 @@ class Accessor:
         points: pd.DataFrame | None = None, model: str | Model | None = None, **options: Unpack[GivenOptions],
     ) -> Map:
         """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
+    @Form
     def playground(
-        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        self, /, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
         truth: Hashable | None = None, name: str | None = None, **draft: Any,
     ) -> Playground:
         """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
+    @Form
     def review(
         self, on: Any = None, guess: Any = None, *, n: int = 60, name: str = "review",
         labels: Sequence[Any] | None = None, random_state: int = 0, files: Any = None,
     ) -> Review:
         """Judge a model's answers with single keys; every key is kept, and gives gold and an accuracy with its ..."""
+    @Form
     def preview(
         self, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *, filter: str = "",
         failures: Failures = None, sound: int = 1500000, files: Any = None,
     ) -> Preview:
         """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
+    @Form
     def gallery(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
         transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+    @Form
     def player(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
         transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,

@@ -20,7 +20,7 @@ from numpydoc.docscrape_sphinx import SphinxDocString
 
 import cfai_nb as cf
 from cfai_nb._engine.run_options import NAMES, RunOptions
-from cfai_nb.accessor import WidgetMethod
+from cfai_nb.accessor import WidgetVerb
 from cfai_nb.cli import parser
 from cfai_nb.frame.verb import TaskVerb
 
@@ -138,7 +138,7 @@ def verbs() -> dict[str, list[str]]:
     made = {name: verb for name, verb in vars(cf.Accessor).items() if not name.startswith("_")}
     rest = [name for name in made if not any(name in names for names in parts.values())]
     tasks = [name for name in rest if isinstance(made[name], TaskVerb)]
-    widgets = [name for name in rest if isinstance(made[name], WidgetMethod)]
+    widgets = [name for name in rest if isinstance(made[name], WidgetVerb)]
     if unplaced := set(rest) - {*tasks, *widgets}:
         raise KeyError(f"docs/reference_pages.py: name these verbs in VERBS: {sorted(unplaced)}")
     return parts | {_TEXT: tasks + parts[_TEXT], _WIDGETS: parts[_WIDGETS] + widgets}

@@ -38,7 +38,7 @@ def without_credentials(environment: dict[str, str]) -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long."""
+    """Begin with the browser, the notebooks, and files of many slow tests."""
     items[:] = spread.in_order(items)
 
 

@@ -119,7 +119,7 @@ class Witness(Intercept):
         return self.first(read), json.dumps(read).encode() if read else body
 
     @property
-    def handed_in(self) -> list[list[Any]]:
+    def submitted(self) -> list[list[Any]]:
         """The requests of each submission."""
         return [call.body["requests"] for call in self.calls if call.queue and "requests" in call.body]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import cfai_nb
 from cfai_nb import accessor
-from cfai_nb.accessor import Accessor, WidgetMethod
+from cfai_nb.accessor import Accessor, WidgetVerb
 from cfai_nb.frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
 from cfai_nb.tasks import Task
 
@@ -53,7 +53,7 @@ class DecidingForm(Form[P, R]):
     """A task on a frame that a cascade can do, too."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call | ExtractCall: ...
 
 class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
@@ -87,7 +87,8 @@ _BASE = {
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.steps", "Plans"), (".models", "Model"),
     (".frame.enrich.enrich_report", "EnrichPlan"), (".frame.enrich.enrich_report", "EnrichReport"),
-    (".frame.call", "Call"), (".frame.cascades", "Cascade"), (".frame.cascades", "CascadePlan"),
+    (".frame.call", "Call"), (".frame.extract_call", "ExtractCall"),
+    (".frame.cascades", "Cascade"), (".frame.cascades", "CascadePlan"),
 }  # fmt: skip
 
 
@@ -220,14 +221,14 @@ def stub() -> str:
         if isinstance(verb, TaskVerb):
             form = "DecidingForm" if verb.extra else "TaskForm"
             verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, form))
+        elif isinstance(verb, WidgetVerb):
+            imports.found.add((".widgets", verb.widget.__name__))
+            verbs.append(_declared(name, list(_widget(verb, imports)), verb.widget.__name__, verb.help.doc, "Form"))
         elif isinstance(verb, Verb):
             function, module = verb.definition, sys.modules[verb.definition.__module__]
             kind = str(inspect.signature(function).return_annotation).removeprefix("Steps[").removesuffix("]")
             returns = imports.need(kind, module)
             verbs.append(_declared(name, list(_function(function, imports)), returns, verb.help.doc, "Form"))
-        elif isinstance(verb, WidgetMethod):
-            imports.found.add((".widgets", verb.widget.__name__))
-            verbs.append(_declared(name, list(_widget(verb, imports)), verb.widget.__name__, verb.doc))
     whole = "\n        ".join(["", *_enrich(imports)]) + "\n    "
     return _HEAD.format(imports=imports, verbs="\n".join(verbs), enrich=whole)
 
@@ -245,10 +246,12 @@ def _enrich(imports: Imports) -> Iterator[str]:
         yield f"{'**' * stated}{each.name}: {kind}{_default(each.default)},"
 
 
-def _widget(method: WidgetMethod, imports: Imports) -> Iterator[str]:
+def _widget(method: WidgetVerb, imports: Imports) -> Iterator[str]:
     module = sys.modules[method.widget.__init__.__module__]
     _, *own = inspect.signature(method.widget).parameters.values()
     keyword = False
+    if any(each.kind is each.VAR_KEYWORD for each in own):
+        yield "/"
     for each in own:
         if each.name in method.given:
             continue

@@ -10,10 +10,12 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import functools
 import inspect
 import io
 import re
 import sys
+import tomllib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,12 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def project() -> dict[str, Any]:
+    """The table [project] of pyproject.toml."""
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return table
 
 
 def fences(text: str) -> list[tuple[str, str, int]]:
@@ -42,14 +50,16 @@ def run(code: str, names: dict[str, Any]) -> str:
     """Run a block as a notebook cell: printed text, warnings, then the last expression or the error."""
     tree = ast.parse(code)
     last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None  # type: ignore[attr-defined]
+    # A cell does not have the future imports of this module: annotations in it are not texts.
+    compiled = functools.partial(compile, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     out = io.StringIO()
     with contextlib.redirect_stdout(out), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            evaluate(compile(tree, "<page>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+            evaluate(compiled(tree, "<page>", "exec"), names)
             value = None
             if last is not None:
-                value = evaluate(compile(last, "<page>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+                value = evaluate(compiled(last, "<page>", "eval"), names)
             if value is not None:
                 print(repr(value))
         except Exception as error:

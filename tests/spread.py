@@ -1,9 +1,9 @@
-"""How the tests are spread over processes: what belongs together in one process, and what takes long begins first.
+"""How the tests are spread over processes: what belongs together in one process, and what begins first.
 
 ``conftest.py`` gives this to pytest-xdist. Tests of a file share a process, as with ``--dist loadfile``, with two
 exceptions. The browser tests of all files share one JupyterLab, one Chromium and one kernel, so they are one unit.
-Notebooks share nothing, so each is a unit of its own. A run ends when its last unit ends: units with slow tests begin
-first, and what is left for the end is quick.
+Notebooks share nothing, so each is a unit of its own. A run ends when its last unit ends: units begin by
+their number of tests marked slow, most first, so that what is left for the end is quick.
 """
 
 from __future__ import annotations

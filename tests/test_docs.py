@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import kept_vectors
 import pandas as pd
 import pytest
 from freeze import HINT, table
-from pages import PAGES, ROOT, agrees, differences, examples, run
+from pages import PAGES, ROOT, agrees, differences, examples, project, run
 
 import cfai_nb as cf
 from cfai_nb.emulator.standins.local_model import LocalModel
@@ -78,7 +77,7 @@ def test_names_exist(name: str) -> None:
     assert {n for n in re.findall(r"\bcf\.(\w+)", prose) if not hasattr(cf, n)} == set()
     assert {n for n in re.findall(r"\.cfai\.(\w+)", prose) if not hasattr(cf.Accessor, n)} == set()
     assert {n for n in re.findall(r"`(\w+Error|Refused|Stopped|Busy)`", prose) if not hasattr(cf, n)} == set()
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    extras = project()["optional-dependencies"]
     named = [name for group in re.findall(r'"\.\[([\w,]+)\]"', prose) for name in group.split(",")]
     assert set(named) <= set(extras)
     from cfai_nb.cli import parser

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pages import ROOT, project
 
-ROOT = Path(__file__).parent.parent
 #: Where conda-forge has another name than the package index.
 ON_CONDA = {"matplotlib": "matplotlib-base", "soundfile": "pysoundfile"}
 #: Listed for the notebook, or for reading its files, and no dependency of the package.
@@ -23,12 +21,6 @@ SPEC = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(?: (?P<versions>\S+))?")
 def environment() -> dict[str, Any]:
     """The file, read."""
     document: dict[str, Any] = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
-    return document
-
-
-def project() -> dict[str, Any]:
-    """The table [project] of pyproject.toml."""
-    document: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     return document
 
 

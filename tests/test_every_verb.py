@@ -8,118 +8,24 @@ import sqlite3
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import quick_queue
 from intercept import Intercept
 from starlette.requests import Request
-from test_requests import OPTIONS
+from verb_cases import CASES, INDEX, QUEUED, VERBS, Case, RequestBudget
 
 import cfai_nb as cf
 from cfai_nb import tasks
-from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
-from cfai_nb.emulator.families import audio_models as tune
-from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
-from cfai_nb.frame.verb import FilterVerb, RankVerb, TaskVerb
-from cfai_nb.models.ledger import Budget
+from cfai_nb.frame.verb import FilterVerb, RankVerb
 from cfai_nb.tasks.dialects import chat
-
-QUEUED = "llama-3.3-70b-instruct-fp8-fast"
-CITIES = ["Rome", "Oslo", "Bonn", "Lima", "Kyiv"]
-#: Five things in nine rows: labels that repeat, a row that repeats, one that is missing, and one that cannot be sent.
-ORDER, INDEX = (0, 1, 0, None, 2, "bad", 3, 4, 1), list("aabccdeef")
-
-
-def weather(city: str = "Rome") -> str:
-    """Say what the weather is in a city."""
-    return f"dry in {city}"
-
-
-def rows(things: list[Any], bad: Any) -> pd.DataFrame:
-    """Lay five things out as the rows of a frame."""
-    cells = [None if at is None else bad if at == "bad" else things[at] for at in ORDER]
-    return pd.DataFrame({"it": pd.Series(cells, dtype=object, index=INDEX)})
-
-
-def texts() -> pd.DataFrame:
-    """What is the weather in five cities?"""
-    return rows([f"What is the weather in {city}?" for city in CITIES], ["no", "text"])
-
-
-def pictures() -> pd.DataFrame:
-    """Five pictures."""
-    return rows([draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES], b"no picture")
-
-
-def both() -> pd.DataFrame:
-    """Three texts and two pictures, and something that is neither."""
-    shown = [draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES[:2]]
-    return rows([CITIES[2], shown[0], CITIES[3], shown[1], CITIES[4]], ["no", "text"])
-
-
-def sounds() -> pd.DataFrame:
-    """Five sounds."""
-    return rows([tune.speak(f"{city}.", tune.FORMATS["linear16"], 16000)[0] for city in CITIES], b"no sound")
-
-
-def documents() -> pd.DataFrame:
-    """Five documents."""
-    return rows([f"<!DOCTYPE html><p>{city}".encode() for city in CITIES], 3.5)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One verb, what it is given, and how it is called."""
-
-    verb: str
-    made: Callable[[], pd.DataFrame] = texts
-    on: str = "it"
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-SAY = "Say {it}"
-#: Rows of each kind; a verb is given the first kind that it takes.
-KINDS = {"text": texts, "document": documents, "image": pictures, "audio": sounds}
-VERBS = {name: made for name, made in vars(Accessor).items() if isinstance(made, TaskVerb)}
-
-
-def usual(verb: str) -> Case:
-    """Ask a verb with the options that ``test_requests`` asks it with first."""
-    task = VERBS[verb].task
-    made = next(rows for kind, rows in KINDS.items() if kind in task.kinds)
-    return Case(verb, made, SAY if task.template else "it", OPTIONS.get(verb, [{}])[0])
-
-
-#: What a verb is asked beside that, or in its place: a new verb needs no line here.
-CASES = {
-    "classify": Case("classify", options={"labels": ["weather", "sport"]}),
-    "check": Case("check", options={"condition": "It is about Rome."}),
-    "filter": Case("filter", options={"condition": "It is about Rome."}),
-    "extract": Case("extract", options={"fields": ["city"]}),
-    "labels within labels": Case("classify", options={"labels": {"place": ["city", "sea"], "thing": ["tool", "food"]}}),
-    "image": Case("image", on="{it} in red", options={"model": "flux-2-klein-4b", "size": 256}),
-    "detect": Case("detect", pictures, options={"target": "red circle"}),
-    "rank": Case("rank", options={"query": "weather in Rome"}),
-    "texts and pictures": Case("ask", both, options={"questions": {"red": cf.yes_no("Is it red?")}}),
-    "texts and pictures told": Case("generate", both, on=SAY, options={"model": "gemma-4-26b-a4b-it"}),
-    "tools": Case("generate", on="{it}", options={"tools": [weather], "model": QUEUED}),
-    "schema": Case("generate", on=SAY, options={"schema": {"city": str}, "model": QUEUED}),
-    "samples": Case("generate", on=SAY, options={"n": 2, "model": QUEUED}),
-    "tools and schema": Case(
-        "generate", on="{it}", options={"tools": [weather], "schema": {"city": str}, "model": QUEUED}
-    ),
-    "queue": Case("generate", on=SAY, options={"model": QUEUED, "queue": True}),
-    "queue and tools": Case("generate", on="{it}", options={"tools": [weather], "model": QUEUED, "queue": True}),
-    "queue of batches": Case("embed", options={"model": "bge-small-en-v1.5", "queue": True}),
-}
-CASES = {name: usual(name) for name in VERBS if name not in CASES} | CASES
 
 
 def test_the_table_has_every_verb() -> None:
@@ -147,22 +53,6 @@ class Counting(Intercept):
         return None, body
 
 
-class Purse(Budget):
-    """Holds so many requests, whatever they cost."""
-
-    def __init__(self, holds: int) -> None:
-        super().__init__(float("inf"), f"{holds} requests", allow_unknown=True)
-        self.holds = holds
-
-    def _take(self, neurons: float) -> float | None:
-        """Set nothing aside, as often as it holds."""
-        if not self.holds:
-            return None
-        self.holds -= 1
-        self.requests += 1
-        return 0.0
-
-
 def done(case: Case, **travel: Any) -> tuple[Any, list[Any]]:
     """Call the verb, and return its result and its failures as plain data."""
     frame = case.made()
@@ -188,8 +78,7 @@ def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verbs that send rows together send two at a time, and nothing waits for a pretended queue."""
     for task in (tasks.Embed, tasks.Rank):
         monkeypatch.setattr(task, "batch", lambda self, model: 2)
-    for name, seconds in {"MOMENT": 0.01, "FIRST_LOOK": 0.005, "LAST_LOOK": 0.02}.items():
-        monkeypatch.setattr(batch_queue, name, seconds)
+    quick_queue(monkeypatch)
 
 
 @pytest.mark.slow
@@ -215,7 +104,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
         with cf.connect(here, store=tmp_path / f"{end}.sqlite", rate=None):
             if end == "budget":
                 with pytest.raises(cf.BudgetError, match="used up"):
-                    done(case, budget=Purse(total // 2 | 1))
+                    done(case, budget=RequestBudget(total // 2 | 1))
             else:
 
                 def noted(call: Call, here: Counting = here) -> Any:
@@ -243,7 +132,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
             assert cf.last_run().event.saved_neurons == pytest.approx(ledger["neurons"].sum())
 
 
-def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
+def test_a_turn_is_in_the_ledger_when_it_is_answered(tmp_path: Path) -> None:
     """While a tool works, what led to it is charged and kept: a kill does not lose it."""
     here, seen = Counting(), []
     path = tmp_path / "s.sqlite"
@@ -279,13 +168,13 @@ class Twice(tasks.Generate):
         raise cf.AnswerError("neither will do", "schema")
 
 
-def test_a_conversation_that_ended_badly_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversation_that_ended_badly_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was heard before Stop is used once: an answer no end comes of is not given to every run from then on."""
     here, sent = Counting(), []
     row = pd.Series(["What?"])
     with cf.connect(here, store=tmp_path / "s.sqlite", rate=None):
         with pytest.raises(cf.BudgetError):
-            row.cfai.run(Twice(), "{value}", budget=Purse(1))
+            row.cfai.run(Twice(), "{value}", budget=RequestBudget(1))
         for _ in range(3):
             sent.append(here.asked.total())
             with pytest.raises(cf.RowsFailed, match="neither will do"):

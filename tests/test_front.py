@@ -6,8 +6,6 @@ import doctest
 import inspect
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -115,12 +113,6 @@ def test_reload_is_quiet(bare_environment: dict[str, str]) -> None:
     """Reloading the package registers the accessors again without a warning."""
     code = "import importlib, cfai_nb; importlib.reload(cfai_nb); print(callable(cfai_nb.models))"
     assert fresh(code, bare_environment) == "True"
-
-
-def test_version_is_the_projects() -> None:
-    """The version is written in two places, and they agree."""
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
-    assert cf.__version__ == project["version"]
 
 
 def _functions() -> dict[str, Any]:

@@ -6,23 +6,15 @@ import re
 import subprocess
 import sys
 import tarfile
-import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from pages import ROOT, project
 
 import cfai_nb as cf
-
-ROOT = Path(__file__).parent.parent
-
-
-def project() -> dict[str, object]:
-    """The table [project] of pyproject.toml."""
-    table: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return table
 
 
 def test_one_version_everywhere() -> None:

@@ -54,7 +54,7 @@ def weather(city: str, day: int, unit: str = "C", places: list[str] | None = Non
 QUESTIONS = {"a": cf.yes_no("Is it?", yes="it is"), "b": cf.choice("x", "y"), "c": cf.scale("low", "high")}
 #: Stands for bytes that are no JSON: a text, in the words of the schemas.
 RAW = "raw bytes"
-#: What the verbs are asked with, here, in ``freeze.py`` and (the first of each) in ``test_every_verb.py``.  A verb with
+#: What the verbs are asked with, here, in ``freeze.py`` and (the first of each) in ``verb_cases.py``.  A verb with
 #: an option that must be given needs a line; other lines are there for requests that look different.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "embed": [

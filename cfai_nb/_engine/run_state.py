@@ -145,6 +145,7 @@ class Run:
 
     plan: Plan
     options: RunOptions
+    kept: bool = True  # its answers go into a store
     id: str = field(default_factory=new_run)
     results: Results = field(init=False)  # the cells delivered so far
     failures: dict[int, RowError] = field(default_factory=dict)  # by index
@@ -282,7 +283,7 @@ class Run:
         self.tokens = None if self.tokens is None or part.tokens is None else self.tokens + part.tokens
         self.seconds_of_requests += part.seconds_of_requests
         self.flow += [(seconds + offset - self.began, flying) for seconds, flying in part.flow]
-        self.stopped = self.stopped or part.stopped
+        self.stopped, self.kept = self.stopped or part.stopped, self.kept and part.kept
         self.error = self.error or part.error
 
     def count_in_flight(self, change: int) -> None:

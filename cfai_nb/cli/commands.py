@@ -200,6 +200,11 @@ def _print_json(found: dict[str, Any]) -> None:
     print(json.dumps(found, indent=1, default=str))
 
 
+def labels_in(given: str) -> list[str]:
+    """Return the labels that are written with commas between them."""
+    return [label.strip() for label in given.split(",") if label.strip()]
+
+
 def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
     """Return what is asked for, in the form ``cf.enrich`` takes."""
     model = {} if args.model is None else {"model": args.model}
@@ -208,7 +213,7 @@ def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
         columns[f"{column}_vector"] = (Embed(), column)
     for given in args.classify or ():
         column, equals, labels = given.partition("=")
-        chosen = [label.strip() for label in labels.split(",") if label.strip()]
+        chosen = labels_in(labels)
         if not equals or len(chosen) < 2:
             raise Usage(f"--classify {given}: give COLUMN=LABEL,LABEL")
         columns[f"{column}_label"] = (Classify(labels=chosen), column)

@@ -34,7 +34,7 @@ from ..models.ledger import money
 from ..session import Session, connect
 from ..session.listings import cost_in_words, ledger
 from ..vectors.vector import stand_in
-from .commands import Usage, agreed, print_table
+from .commands import Usage, agreed, labels_in, print_table
 
 TOPICS = {
     "account": "logging in, passwords, profile, address or personal data",
@@ -197,8 +197,8 @@ def _columns_of(frame: pd.DataFrame, name: str) -> str:
 def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> dict[str, Step]:
     """Return the calls by the name of their result."""
     column = args.text or "text"
-    chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
-    labels: Any = chosen or (TOPICS if args.csv is None else None)
+    topics = TOPICS if args.csv is None else None
+    labels: Any = labels_in(args.labels) if args.labels else topics
     kind = "support ticket" if args.csv is None else "text"
     steps = {"vector": Step(on(frame).embed, (column,), {})}
     if labels is not None:

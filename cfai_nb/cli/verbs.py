@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -98,11 +99,14 @@ def entries() -> Iterator[Entry]:
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")
         exec(compile(SETTING, "<verbs>", "exec"), names)
-        for name, verb in vars(Accessor).items():
-            if isinstance(verb, TaskVerb):
-                result = eval(verb.example, names)
-                plan = last_run().run.plan
-                yield Entry(name, verb, result, plan.task, plan.model)
+        try:
+            for name, verb in vars(Accessor).items():
+                if isinstance(verb, TaskVerb):
+                    result = eval(verb.example, names)
+                    plan = last_run().run.plan
+                    yield Entry(name, verb, result, plan.task, plan.model)
+        finally:
+            shutil.rmtree(names["note"].parent)
 
 
 def table(known: list[Entry]) -> list[tuple[str, ...]]:

@@ -31,7 +31,7 @@ from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorArray, VectorDtype
-from .cascades import TRUTH, Cascade
+from .cascades import TRUTH, Cascade, CascadePlan
 from .dask_part import CascadePart, Part, Priced, active, ended, outlined
 from .dask_report import DaskReport, end_idle, take
 from .gold import by_content, columns_in, replaced
@@ -97,7 +97,8 @@ class DaskVerb:
         """Return the lazy result; requests are sent when it is computed."""
         import dask
 
-        part, needed = self._part(args, options)
+        part, needed, call = self._part(args, options)
+        part.held.append(self._report(part, call))
         if not isinstance(part, CascadePart):
             return (self._data if self._chooses else needed).map_partitions(part, meta=part.meta)
         made = dask.delayed(part, pure=False)(_pooled(needed))
@@ -105,14 +106,14 @@ class DaskVerb:
         return rows.map_partitions(part.laid, made, meta=meta)
 
     @Form
-    def plan(self, *args: Any, **options: Any) -> DaskPlan:
+    def plan(self, *args: Any, **options: Any) -> DaskPlan | CascadePlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
 
-        part, needed = self._part(args, options)
+        part, needed, _ = self._part(args, options)
         if isinstance(part, CascadePart):
-            (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
-            return RangePlan(**found)
+            plan: CascadePlan = dask.delayed(part.ranged, pure=False)(_pooled(needed)).compute()
+            return plan
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         once = part.options["cache"] in (True, "only") and part.stores
@@ -122,8 +123,8 @@ class DaskVerb:
         ]
         return functools.reduce(operator.add, plans)
 
-    def _part(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Part, Any]:
-        """Check the call on no rows; return what does it on a partition, and the frame with the columns it needs."""
+    def _part(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Part, Any, Call]:
+        """Check the call on no rows; return what does it on a partition, the columns that needs, and the call."""
         import dask
 
         for given in (*args, *options.values()):
@@ -148,18 +149,18 @@ class DaskVerb:
                 by = [*[TRUTH] * (truth is not None), *whole.names]
                 meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
             part = CascadePart.of(self.__name__, args, options, calls, meta)
-        self._report(part, calls[0])
         _join_cluster(calls[0].session, part)
         _stop_with_dask()
-        return part, self._needed(calls[0], args, options, further)
+        return part, self._needed(calls[0], args, options, further), calls[0]
 
-    def _report(self, part: Part, call: Call) -> None:
+    def _report(self, part: Part, call: Call) -> DaskReport:
         """Make the report of all parts, which they find by what they have in common."""
         cascade = isinstance(part, CascadePart)
         verb = f"{self.__name__} with a cascade" if cascade else self.__name__
         asked, partitions = None if cascade else len(part.asked), self._data.npartitions
         report = DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
         report.budget = call.options.budget
+        return report
 
     @property
     def _chooses(self) -> bool:
@@ -282,27 +283,6 @@ class DaskPlan:
             f"  {self.requests:,} requests, {time_in_words(self.minutes)}",
             f"  {cost}",
         ])  # fmt: skip
-
-
-@dataclass(frozen=True, repr=False)
-class RangePlan(DaskPlan):
-    """The plan of a verb with a cascade, which is a range; ``words`` are all of it, and ``requests`` go to all models.
-
-    Attributes
-    ----------
-    least, expected, at_least, expected_cost, at_most, reason
-        As of a ``CascadePlan``; ``cost`` is ``at_most``.
-    """
-
-    least: int
-    expected: int
-    at_least: Cost
-    expected_cost: Cost
-    at_most: Cost
-    reason: str
-
-    def __repr__(self) -> str:
-        return self.words
 
 
 # -- the cluster, and Dask's own schedulers --------------------------------------------------------------------------

@@ -94,8 +94,8 @@ class Part:
     session: str  # its name
     meta: Any  # the result, without rows
     asked: tuple[Asked, ...]  # the calls that each part makes
-    #: Session and budget, in the process that they are of.
-    _held: list[Any] = field(default_factory=list, repr=False, compare=False)
+    #: Session, budget and report, in the process that they are of.
+    held: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
@@ -124,10 +124,10 @@ class Part:
     @property
     def stores(self) -> bool:
         """Whether a part finds what another part was answered; asked in the process that made the call."""
-        return self._held[0].store_path is not None
+        return self.held[0].store_path is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": []}
+        return {**self.__dict__, "held": []}
 
     def __dask_tokenize__(self) -> str:
         return self.call
@@ -262,17 +262,10 @@ class CascadePart(Part):
         """Return the result of a partition."""
         return self._within(functools.partial(self._looked_up, made), frame)
 
-    def ranged(self, frames: Any) -> dict[str, Any]:
-        """Return the fields of the ``RangePlan`` of its calls; nothing is sent."""
+    def ranged(self, frames: Any) -> CascadePlan:
+        """Price its calls; nothing is sent."""
         plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
-        e, partitions = plan.estimate, len(frames)
-        return {
-            "words": repr(plan).replace(" distinct", f" distinct, in {partitions:,} partitions", 1),
-            "partitions": partitions, "rows": e.rows, "missing": e.missing, "distinct": e.distinct, "stored": e.stored,
-            "requests": e.requests, "cost": e.cost, "minutes": e.minutes, "least": plan.least,
-            "expected": plan.expected, "at_least": plan.at_least, "expected_cost": plan.expected_cost,
-            "at_most": plan.at_most, "reason": plan.reason,
-        }  # fmt: skip
+        return dataclasses.replace(plan, partitions=len(frames))
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
         return outlined(self._steps(session, frame)).plan()
@@ -286,10 +279,7 @@ class CascadePart(Part):
         wanted = np.array(plan.keys, dtype="S16")
         found = np.searchsorted(keys, wanted)
         if len(wanted) and not (len(keys) and np.array_equal(keys[np.minimum(found, len(keys) - 1)], wanted)):
-            raise InputError(
-                "The Dask frame gave other rows when it was read again for the answers. Let it give the same rows each "
-                "time, or .persist() it first."
-            )
+            raise InputError("The Dask frame returned different rows the second time it was read; .persist() it first.")
         result = answers.iloc[np.append(found, len(keys))[plan.where]].set_axis(frame.index)
         verb = vars(type(frame.cfai))[self.verb]
         return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result

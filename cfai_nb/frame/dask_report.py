@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +37,14 @@ EVERY, IDLE = 0.5, 3.0
 LOST = 10.0
 #: Failed rows of a part that are noted, and characters of a message.
 _FAILURES, _MESSAGE = 5, 300
-#: Reports that are kept, the newest calls.
-_KEPT = 200
 #: What a note holds of an event.
 _COUNTS = (
     "verb", "model", "origin", "rows", "done", "stored", "missing", "in_flight", "requests", "saved_neurons",
     "unknown_saved", "seconds", "finished",
 )  # fmt: skip
-#: Reports by call.
-_reports: collections.OrderedDict[str, DaskReport] = collections.OrderedDict()
+#: Reports by call, as long as a part of the call holds them; and the newest, which pickled parts find here as well.
+_reports: weakref.WeakValueDictionary[str, DaskReport] = weakref.WeakValueDictionary()
+_newest: collections.deque[DaskReport] = collections.deque(maxlen=200)
 
 
 class PartWatch:
@@ -150,8 +150,7 @@ class DaskReport(ReportOfCalls):
         self._computed = False
         self._clear()
         _reports[call] = self
-        while len(_reports) > _KEPT:
-            _reports.popitem(last=False)
+        _newest.append(self)
 
     def _clear(self) -> None:
         self._notes: dict[tuple[str, int], Mapping[str, Any]] = {}

@@ -65,16 +65,20 @@ class ExtractCall:
 
     def steps(self) -> Generator[Step, Any, None]:
         """Yield the calls."""
+        self._found = []  # it may have been priced before
         try:
             for call in self.calls:
                 call.title = self.title
                 self._found.append((yield call))
         finally:  # what came before Stop, too
-            reports = [call.report for call in self.calls if call.report is not None]
-            if reports:
-                self.report = BothReport(reports, self.rows, self._join, self.title) if len(reports) > 1 else reports[0]
-                if self.calls[0].whole is None:
-                    remember(self.report)
+            self.join_reports()
+            if self.report is not None and self.calls[0].whole is None:
+                remember(self.report)
+
+    def join_reports(self) -> None:
+        """Make ``report`` of those of the calls that have begun."""
+        if reports := [call.report for call in self.calls if call.report is not None]:
+            self.report = BothReport(reports, self.rows, self._join, self.title) if len(reports) > 1 else reports[0]
 
     def frame(self) -> pd.DataFrame:
         """Return the answers of both, on the index of the frame."""

@@ -172,8 +172,9 @@ class Report:
     @property
     def _kept_words(self) -> str:
         done = f"{self.run.done:,} of {self._wanted:,} rows are done"
-        if self.run.options.cache is False:
-            return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
+        if not self.run.kept:
+            why = "cache=False keeps none" if self.run.options.cache is False else "this session has no store"
+            return f"{done}: cf.last_run().frame() has them ({why})."
         if isinstance(self.run.error, StoreError) or self.run.store_failure is not None:
             return (
                 f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "
@@ -223,13 +224,7 @@ class Report:
             raise with_text(run.error, f"{sentence(text)} {self._kept_words}" if run.done else text)
         if failures and (ended := self.ended) is not None:
             raise ended
-        warned = []
-        if run.damaged:
-            end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
-            was = "were" if run.damaged > 1 else "was"
-            warned.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
-        if run.store_failure is not None:
-            warned.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
+        warned = store_words(run, "this result")
         if failures and self.failed:
             text = self._first_failures()
             if on_error == "raise":
@@ -335,6 +330,18 @@ def _details(report: Report) -> str:
     if report.failed > len(listed):
         pairs.append(("", f"{counted(report.failed - len(listed), 'more failed row')}: cf.last_run().failures"))
     return facts(pairs)
+
+
+def store_words(run: Run, result: str) -> list[str]:
+    """Return what the store could not give back or keep, which is in `result` all the same."""
+    found = []
+    if run.damaged:
+        end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
+        was = "were" if run.damaged > 1 else "was"
+        found.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
+    if run.store_failure is not None:
+        found.append(f"Answers could not be kept: {run.store_failure} They are in {result} all the same.")
+    return found
 
 
 def spent_words(event: Event) -> list[str]:

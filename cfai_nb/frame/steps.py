@@ -24,10 +24,10 @@ from .._engine.plan import Plan
 from .._engine.run_options import RunOptions
 from .._engine.stopping import in_thread
 from ..errors import FOLDED, CfaiError, Stopped, fold
-from ..models import Cost
+from ..models import Cost, Model
 from ..models.ledger import money
-from .call import Call
-from .cascades import CascadePlan, Outline
+from .call import Call, warn
+from .cascades import CascadePlan
 from .progress import Display, working
 
 if TYPE_CHECKING:
@@ -94,6 +94,59 @@ class Requests:
                 return await bridge.wait_async(self._job, lambda: None)
             except asyncio.CancelledError:
                 raise asyncio.CancelledError(self._stopped()) from None
+
+
+class Now:
+    """A step that waits for nothing: it does what is due between two calls.
+
+    `do` is called with ``say``, which takes warnings as that of a ``Call`` does, and with what makes the progress bar.
+    """
+
+    def __init__(self, do: Callable[[Callable[[str], object], Display | None], object]) -> None:
+        self._do = do
+        self.say: Callable[[str], object] = warn
+
+    def wait(self, display: Display | None = None) -> None:
+        """Do it."""
+        self._do(self.say, display)
+
+    async def wait_async(self, display: Display | None = None) -> None:
+        """Do it."""
+        self.wait(display)
+
+
+class Outlined(Protocol):
+    """What an outline is of: the calls of a cascade."""
+
+    @property
+    def label(self) -> str:
+        """What a plan of several calls names it."""
+
+    @property
+    def model(self) -> Model:
+        """The strong model."""
+
+    def plan(self) -> CascadePlan:
+        """Price it as a range."""
+
+
+#: Sent to a definition in place of a result: what follows is priced already.
+PRICED = object()
+
+
+class Outline(Now):
+    """The step before the calls of a cascade: priced as a whole, since what follows depends on answers.
+
+    Those who carry it out themselves may say what its `call` is one of many calls of, and take its answers.
+    """
+
+    def __init__(self, call: Outlined) -> None:
+        super().__init__(lambda say, display: None)
+        self.call, self.part, self.model, self.plan = call, call.label, call.model, call.plan
+
+    def placeholder(self) -> Any:
+        """Return what a definition is sent when it was priced."""
+        return PRICED
 
 
 def requested(
@@ -264,6 +317,10 @@ class Plans:
         return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
 
     def __repr__(self) -> str:
+        return self.describe("nothing sent")
+
+    def describe(self, what: str) -> str:
+        """Return the plans in a few lines; `what` says what happens next, such as "nothing sent"."""
         lines, known = list[str](), list[float]()
         for name, plan in self.plans.items():
             e = plan.estimate
@@ -274,5 +331,5 @@ class Plans:
         parts += ["what is unknown"] if len(known) < len(lines) else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
         further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
-        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        total = f"  {' and '.join(parts)}; estimated, {what}"
         return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])

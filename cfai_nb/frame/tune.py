@@ -30,6 +30,7 @@ from .call import Call
 from .compare import plain
 from .gold import truth_of
 from .steps import Step, Steps
+from .verb_help import code_of
 
 #: Rows of gold below which nothing can be shown, and below which a round is not decided.
 LEAST, _LEAST_ROUND = 20, 8
@@ -105,7 +106,7 @@ def tune(
         A column, or a template with ``{column}`` in it.  A Series needs none.
     truth : column name, Series, list or cf.gold(name)
         The right answers, missing where unknown; at least 20.
-    variants : list or dict of name to str or Task, optional
+    variants : str or Task, or list or dict of name to these, optional
         Your own wordings: other instructions (for prompts, another template), or other tasks.
     model : str or Model, optional
         A name from ``cf.models()``; default: that for the task's kind of work.
@@ -211,10 +212,14 @@ class _Match:
                 right: Any = (yield from self._ask(each, new, f"round {number}")) if len(new) else ()
                 each.right |= dict(zip(new.tolist(), map(bool, right), strict=True))
                 each.round = number
-            left = sorted(left, key=lambda each: -each.share)[: math.ceil(len(left) / 2)]  # stable: given comes first
+            left = sorted(left, key=self._rank)[: math.ceil(len(left) / 2)]  # stable: given comes first
         self.winner = left[0]
         if self.planned and len(self.tried) > 1:  # any could win
             self.winner = max(self.tried[1:], key=lambda each: self._price(each, self.judging))
+
+    def _rank(self, tried: _Tried) -> float:
+        """Return what candidates are ordered by: those that are right most often first, in a plan the dearest."""
+        return -self._price(tried, self.choosing) if self.planned else -tried.share
 
     def _rounds(self) -> list[int]:
         """Return how many rows each round uses, within what the budget allows."""
@@ -344,6 +349,7 @@ def candidates(task: Task, on: Any, variants: Any, shown: Sequence[tuple[str, An
         some = [next(pair for pair in shown if pair[1] == label) for label in balanced[:4]]
         pairs = [(_filled(text, on), label) for text, label in some]
         found.append(Candidate(f"with {counted(len(some), 'example')}", dataclasses.replace(task, examples=pairs), on))
+    variants = [variants] if isinstance(variants, (str, Task)) else variants
     named = (
         variants.items()
         if isinstance(variants, Mapping)
@@ -390,19 +396,3 @@ def _plain(task: Task) -> Task:
     if not isinstance(column, Column) or column.kind == "vector":
         raise ValueError(f"tune() takes a task with one answer a row that can be right or wrong, not {task.name}.")
     return made
-
-
-def code_of(task: Task, on: Any, model: Any = None) -> str:
-    """Return the call as one line of code."""
-    own = type(task).__module__.startswith(__name__.partition(".")[0] + ".")
-    fields = {each.name: each for each in dataclasses.fields(task)}
-    values = {name: getattr(task, name) for name in fields}
-    changed = {name: value for name, value in values.items() if value != fields[name].default}
-    where = [] if on is None else [repr(on)]
-    end = [] if model is None else [f"model={getattr(model, 'id', model)!r}"]
-    if not own:
-        inner = ", ".join(f"{name}={value!r}" for name, value in changed.items())
-        return f"df.cfai.run({', '.join([f'{type(task).__name__}({inner})', *where, *end])})"
-    first = [repr(changed.pop(name)) for name in task.positional if name in changed]
-    rest = [f"{name}={value!r}" for name, value in changed.items()]
-    return f"df.cfai.{task.name}({', '.join([*where, *first, *rest, *end])})"

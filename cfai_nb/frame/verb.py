@@ -85,7 +85,11 @@ class BoundVerb(Forms):
         return self._verb.definition(self._data, *args, **options)
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
-        if unknown := options.keys() - self._verb.help.signature.parameters.keys():
+        known = self._verb.help.signature.parameters
+        takes_others = any(
+            each.kind is each.VAR_KEYWORD for each in known.values()
+        )  # the playground, which looks itself
+        if not takes_others and (unknown := options.keys() - known.keys()):
             refuse_unknown(self.__name__, unknown, self._verb.help.options)
 
 
@@ -131,7 +135,7 @@ class BoundTaskVerb(BoundVerb):
 
     _verb: TaskVerb
 
-    def call(self, *args: Any, **options: Any) -> Call:
+    def call(self, *args: Any, **options: Any) -> Call | ExtractCall:
         """Return the call, checked and not yet made, for those who carry it out themselves."""
         self._refuse_unknown(options)
         verb: TaskVerb = self._verb
@@ -186,12 +190,12 @@ class TaskVerb(Verb):
         answers = yield from carried_out(call)
         return lambda: self.result(data, call, answers())
 
-    def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call:
+    def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call | ExtractCall:
         """Return the call that these arguments mean, checked and not yet made."""
         task, model, on, given = self._arguments(data, *args, **options)
         if isinstance(model, Cascade):
             raise ModelError(f"a cascade is several calls; call {self.name}() itself, or give one model.")
-        return Call(task, model, data, on, _without(given, self.extra))
+        return call_of(task, model, data, on, _without(given, self.extra))
 
     def _arguments(
         self, data: rows.Frame, on: Any = None, *args: Any, **options: Any

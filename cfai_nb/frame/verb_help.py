@@ -1,5 +1,7 @@
 """What ``?`` shows of a verb: its signature and numpydoc docstring, built from where each option is declared.
 
+For ``tune`` and the playground it also writes a call as a line of code (``code_of``, ``in_code``).
+
 ``Verb`` asks for them once for each verb.  Options of a task come from the task and its bases, run options from
 ``RunOptions``, and those of a verb that is a function from its own docstring.  What a verb that is a task returns, and
 its example, stand in its line in ``accessor.py``: a task does not know of frames.
@@ -10,12 +12,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
+
+import numpy as np
 
 from .._engine.run_options import NAMES, documented
 from ..tasks import Task
+from ..tasks.dialects.question_types import Choice, Scale, YesNo
 
 #: Examples of the verbs on vectors, for a frame with columns ``text`` and ``vector``.
 ON_VECTORS = {
@@ -50,11 +55,10 @@ _WITH_CASCADES = {
     With a cascade: right answers where they are known, missing elsewhere.  Their rows carry them, nothing is asked
     about them, and embeddings learn from them.  So they cannot show how good the result is.""",
     "recall": """recall : float, optional
-    With a cascade, in place of its accuracy: which share of the rows that the strong model would keep is kept at
-    least.""",
+    With a cascade, in place of its accuracy.  Minimum share of the strong model's yes rows that are kept.""",
     "precision": """precision : float, optional
-    With a cascade, in place of its accuracy: which share of the rows that are kept the strong model would keep at
-    least.  With both, the cascade's confidence is that both hold.""",
+    With a cascade, in place of its accuracy.  Minimum share of the kept rows that the strong model would keep.
+    With both, the cascade's confidence is that both hold.""",
 }
 
 
@@ -155,3 +159,63 @@ def _parameters(task: type[Task]) -> list[inspect.Parameter]:
             default = _REQUIRED if kind is _Parameter.POSITIONAL_OR_KEYWORD else _Parameter.empty
         made.append(_Parameter(name, kind, default=default))
     return made
+
+
+# -- a call as code ----------------------------------------------------------------------------------------------------
+
+
+def code_of(task: Task, on: Any, model: Any = None) -> str:
+    """Return the call of a task on ``df`` as one line of code."""
+    where = [] if on is None else [on]
+    end = {} if model is None else {"model": getattr(model, "id", model)}
+    if not _own(task):
+        return in_code("df.cfai.run", [task, *where], end)
+    changed = _changed(task)
+    first = [changed.pop(name) for name in task.positional if name in changed]
+    return in_code(f"df.cfai.{task.name}", [*where, *first], changed | end)
+
+
+def _own(task: Task) -> bool:
+    return type(task).__module__.startswith(__name__.partition(".")[0] + ".")
+
+
+def _changed(task: Task) -> dict[str, Any]:
+    """Return the fields of a task that do not have their default."""
+    values = {field.name: (getattr(task, field.name), field.default) for field in dataclasses.fields(task)}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def in_code(function: str, args: Iterable[Any], options: Mapping[str, Any]) -> str:
+    """Return a call of a function as Python code."""
+    parts = [*map(spell, args), *(f"{name}={spell(value)}" for name, value in options.items())]
+    return f"{function}({', '.join(parts)})"
+
+
+def spell(value: Any) -> str:
+    """Write a value as Python code that creates it (with ``cf`` and ``datetime`` imported)."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{spell(key)}: {spell(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, tuple):  # also the label of a column
+        return "(" + ", ".join(map(spell, value)) + "," * (len(value) == 1) + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(spell, value)) + "]"
+    if isinstance(value, YesNo):
+        meanings = {"yes": value.yes, "no": value.no}
+        return in_code("cf.yes_no", [value.instructions], {k: each for k, each in meanings.items() if each is not None})
+    if isinstance(value, (Choice, Scale)):
+        usual = type(value).__dataclass_fields__["instructions"].default
+        named = {} if value.instructions == usual else {"instructions": value.instructions}
+        if isinstance(value, Scale):
+            return in_code("cf.scale", value.levels, named)
+        plain = [name for name, meaning in value.options if meaning is None]
+        described = {name: meaning for name, meaning in value.options if meaning is not None}
+        if all(name.isidentifier() for name in described):
+            return in_code("cf.choice", plain, named | described)
+        return in_code("cf.choice", plain, named)[:-1] + f"{', ' if plain else ''}**{described!r})"
+    if isinstance(value, Task):
+        return in_code(f"{'cf.' if _own(value) else ''}{type(value).__name__}", [], _changed(value))
+    if isinstance(value, type) and get_origin(value) is None:
+        return f"datetime.{value.__name__}" if value.__module__ == "datetime" else value.__name__
+    return repr(value)

@@ -86,6 +86,6 @@ def save(path: str | Path, title: str, body: str, data: dict[str, Any] | None = 
         f'<body class="cfai {markup.NO_MATH}"><h1>{markup.inline(title, 200)}</h1>{body}{element}'
         f"<script>{script}</script></body></html>"
     )
-    target = Path(path)
+    target = Path(path).expanduser()
     target.write_text(page, "utf-8")
     return target

@@ -115,8 +115,8 @@ def remark(text: str, why: str = "") -> str:
 def failure(code: object, message: str) -> str:
     """Return the error of a row as HTML."""
     return (
-        f'<div role="note" class="cfai-fail" style="{FAILED}"><b>✗ failed</b> ({escape(code, 40)})'
-        f"<br>{passage(message, 120)}</div>"
+        f'<div role="note" class="cfai-fail" style="{FAILED}"><b>✗ failed</b>'
+        f"{'' if code is None else f' ({escape(code, 40)})'}<br>{passage(message, 120)}</div>"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import numpy as np
@@ -239,7 +239,14 @@ def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
 
 def label_order(series: pd.Series[Any]) -> list[Any]:
     """Return the different labels in the order of their colors: of a categorical its own, else sorted."""
-    present = series.dropna().unique()
+    try:
+        present = series.dropna().unique()
+    except TypeError:
+        odd = next((cell for cell in series if not isinstance(cell, Hashable)), series.dropna().iloc[0])
+        raise ValueError(
+            f"a label is one value a row, such as a text, and here one is a {type(odd).__name__}, "
+            f"{markup.line(odd, 40)}: give a column with one for each row"
+        ) from None
     if isinstance(series.dtype, pd.CategoricalDtype):
         found = set(present)
         return [label for label in series.dtype.categories if label in found]

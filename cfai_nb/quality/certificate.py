@@ -158,7 +158,8 @@ def accuracy_steps(
     found = functools.partial(_certificate, rank, "accuracy", target, confidence, sure=sure)
     budget = int(np.floor((1 - target) * (rank.total + sure) + 1e-9))  # errors that the promise leaves room for
     if budget < 1:
-        return found(reason=f"{rank.total + sure:,} rows leave no room for a single error")
+        few = f"with {rank.total + sure:,} rows and accuracy={target:g} no error is allowed"
+        return found(reason=f"{few}, so nothing can be saved")
     drawn, allowed = allowance(rank.total, budget, 1 - confidence, rank.each)
     if allowed < 0:
         return found(reason=f"{rank.total + sure:,} rows are too few for a sample that shows it")

@@ -213,7 +213,9 @@ class Session:
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
-        runner = Runner(self.engine(cache=options.cache), Run(self._drawn_up(task, model, rows), options))
+        engine = self.engine(cache=options.cache)
+        kept = engine.store is not None and options.cache is not False
+        runner = Runner(engine, Run(self._drawn_up(task, model, rows), options, kept=kept))
         runner.keeps = self
         return runner
 

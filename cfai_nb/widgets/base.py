@@ -161,7 +161,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     filter = traitlets.Unicode("", help="only rows with this text in a cell are shown")
     column = traitlets.Unicode("", help="the column that the filter searches; empty: all")
     sort = traitlets.Unicode("", help="the column that orders the rows; empty: the order of the frame")
-    descending = traitlets.Bool(False, help="whether that order falls")
+    descending = traitlets.Bool(False, help="whether the order is descending")
 
     def __init__(
         self, data: rows.Frame, searched: Sequence[table.Column], n: int, page: int, filter: str, sound: int
@@ -361,9 +361,10 @@ _counts: dict[str, tuple[int, dict[str, int]]] = {}
 def kept_work(kind: str, index: pd.Index[Any], made_of: object) -> dict[str, Any]:
     """Return the dict in which a new widget of a class keeps manual work, such as prompts, picks and labels.
 
-    When a cell runs again on the same rows, its widget gets the same dict.  Outside of a notebook every dict is new.
+    When a cell runs again on an equal index, its widget gets the same dict.  Outside of a notebook every dict is new.
     Nothing outlives the kernel.  Another `index` of the frame starts over, because positions would mean other rows;
-    `made_of` is what else must be equal, such as the name of the column.
+    `made_of` is what else must be equal, such as the name of the column.  After a ``reset_index``, a sample or a search
+    an equal index may have other rows: so each widget also keeps what its rows showed, and looks whether they still do.
     """
     place = _place(kind) if in_notebook() else None
     if place is None:

@@ -16,7 +16,7 @@ import pandas as pd
 import traitlets
 
 from .. import html, session
-from ..errors import takes_options
+from ..errors import check_count, takes_options
 from ..frame import rows
 from ..html import markup
 from . import table
@@ -131,6 +131,7 @@ class Preview(PagedView):
         --------
         >>> df.cfai.preview().save("rows.html")
         """
+        check_count(n=n)
         positions = [int(row) for row in self.rows[:n]]
         renderer = Renderer(sound=max(self._sound, LIVE_SOUND), zooms=True)
         left_out = len(self.rows) - len(positions)
@@ -163,7 +164,7 @@ _SIDE = 200
 class Gallery(PagedView):
     """Pictures or sounds of a column with captions, a page at a time, to pick rows from.
 
-    In a notebook the picks are still there when the cell runs again on the same rows.
+    In a notebook the picks are still there when the cell runs again: of rows that show what they did.
 
     Parameters
     ----------
@@ -179,8 +180,8 @@ class Gallery(PagedView):
         The first page to show, from 0.
     kind : {"image", "audio"}
     transcript : column, optional
-        The column with what is said, below the player.  Default for sounds without a caption: the first column of
-        texts, or one with "transcript" in its name.
+        The column with the spoken text, shown below the player.  Default for sounds without a caption: the first column
+        of texts, or one with "transcript" in its name.
     filter : str
         Show only rows with this text in a caption, a transcript, a file name or their label.
     sound : int
@@ -231,7 +232,8 @@ class Gallery(PagedView):
         self._mark = table.mark_of(data, [self._column])
         self._work = kept_work("Gallery", data.index, (kind, self._column.name))
         super().__init__(data, [*self._captions, *self._said, self._column], n, page, filter, sound)
-        self.picks = self._work.get("picks", ())
+        kept = self._work.get("picks", {})  # the cell of each
+        self.picks = tuple(row for row, cell in kept.items() if _same(cell, self._column.cells.iloc[row]))
 
     @property
     def picked(self) -> Any:
@@ -248,7 +250,7 @@ class Gallery(PagedView):
 
     @traitlets.observe("picks")
     def _repicked(self, change: Any) -> None:
-        self._work["picks"] = change["new"]
+        self._work["picks"] = {row: self._column.cells.iloc[row] for row in self.picks}
         self._refresh()
 
     def _cards(self, live: bool) -> list[str]:
@@ -297,6 +299,15 @@ class Gallery(PagedView):
 
     def _pick(self, row: int, wanted: bool) -> None:
         self.picks = tuple({*self.picks, row} if wanted else {*self.picks} - {row})
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Return whether a cell holds what it did; files are compared by name, so that nothing is read."""
+    if isinstance(before, (str, bytes)):
+        return bool(before == now)
+    return before is now or pd.Series([before], dtype=object).equals(
+        pd.Series([now], dtype=object)
+    )  # missing, a picture, an array
 
 
 class _Slot:

@@ -250,7 +250,7 @@ class Models(View):
     def _known_verb(self, proposal: Any) -> str:
         verb = str(proposal["value"])
         if verb and verb not in (known := listings.verbs()):
-            raise ValueError(f"verb: no verb {verb!r} asks a model. Verbs: {', '.join(known)}.")
+            raise ValueError(f"verb: there is no verb {verb!r} that asks a model. Verbs: {', '.join(known)}.")
         return verb
 
     @property

@@ -48,8 +48,8 @@ _COMPARED = re.compile(r"(<=|>=|<|>|=)\s*(\S.*)")
 
 #: Where failures come from: a run, its frame of failures, the last run over the same rows (None), or nowhere (False).
 Failures: TypeAlias = "Report | pd.DataFrame | Literal[False] | None"
-#: By position: code and message.
-Errors: TypeAlias = "Mapping[int, tuple[object, str]]"
+#: By position, and by column: code and message; under None those of the columns that the run left empty.
+Errors: TypeAlias = "Mapping[int, Mapping[str | None, tuple[object, str]]]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,16 +212,24 @@ def errors_of(failures: Failures, index: pd.Index[Any]) -> Errors:
         if failures.covers(index):
             return _by_position(failures)
         failures = failures.failures
-    if not isinstance(failures, pd.DataFrame) or not {"row", "code", "message"} <= set(failures.columns):
-        raise TypeError("failures= takes a run such as cf.last_run(), or its .failures with row, code and message")
-    errors = {row: (code, str(why)) for row, code, why in failures[["row", "code", "message"]].itertuples(index=False)}
-    found = {at: errors[label] for at, label in enumerate(index) if label in errors}
+    if not isinstance(failures, pd.DataFrame) or not {"row", "message"} <= set(failures.columns):
+        raise TypeError("failures= takes a run such as cf.last_run(), or its .failures with row and message")
+    errors: dict[Any, dict[str | None, tuple[object, str]]] = {}
+    for each in failures.to_dict("records"):  # those of cf.enrich have a column, and no code
+        errors.setdefault(each["row"], {})[each.get("column")] = (each.get("code"), str(each["message"]))
     twice = index.duplicated(keep=False)
-    return {at: (code, f"a row of this label: {why}" if twice[at] else why) for at, (code, why) in found.items()}
+    return {
+        at: {
+            name: (code, f"a row of this label: {why}" if twice[at] else why)
+            for name, (code, why) in errors[label].items()
+        }
+        for at, label in enumerate(index)
+        if label in errors
+    }
 
 
 def _by_position(report: Report) -> Errors:
-    return {at: (error.code, str(error)) for at, error in report.errors.items()}
+    return {at: {None: (error.code, str(error))} for at, error in report.errors.items()}
 
 
 def mark_of(data: rows.Frame, columns: Sequence[Column]) -> str:
@@ -240,12 +248,12 @@ def table(
 ) -> str:  # fmt: skip
     """Return the rows at these positions as an HTML table.
 
-    `caption` is HTML; `errors` are shown in the columns that the run left empty.  `ordered` names the column that the
-    rows are sorted by, and whether it falls.
+    `caption` is HTML; `errors` are shown in the column they name, or in those that the run left empty.  `ordered` names
+    the column that the rows are sorted by, and whether it falls.
     """
     renderer = renderer or Renderer()
     errors = errors or {}
-    failed = list(errors)
+    failed = [row for row, why in errors.items() if None in why]
     empty = {at for at, column in enumerate(columns) if failed and column.cells.iloc[failed].isna().all()}
     tops = [_top(column, rows) for column in columns]
     pictures = [column for column in columns if column.kind == "image"]
@@ -254,8 +262,9 @@ def table(
         line = [f'<th scope="row">{markup.escape(index[row], 60)}</th>']
         for at, column in enumerate(columns):
             cell = column.cells.iloc[row]
-            if at in empty and row in errors and is_missing(cell):
-                shown = markup.failure(*errors[row])
+            why = errors.get(row, {})
+            if is_missing(cell) and (found := why.get(column.name) or (why.get(None) if at in empty else None)):
+                shown = markup.failure(*found)
             elif column.kind == "value" and _is_share(column.name, cell):
                 shown = f"{markup.bar(float(cell), width='48px')} {renderer.cell(cell, column.name)}"
             elif column.kind == "boxes" and len(pictures) == 1:  # otherwise it is not known which picture is meant
@@ -310,7 +319,7 @@ def card(
 ) -> str:  # fmt: skip
     """Return one picture or sound as an HTML figure; without captions the row's label stands below it.
 
-    `said` are columns with what is said in it.
+    `said` are columns with its spoken text.
     """
     below = [each.cells.iloc[row] for each in captions]
     words = " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in below if not is_missing(cell))

@@ -80,7 +80,7 @@ def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     """`demo --csv` classifies, embeds and summarizes the user's column and saves frame, map and costs."""
     write_reviews(tmp_path)
     done = call(
-        "demo", "--csv", "reviews.csv", "--text", "what they wrote", "--labels", "late delivery, broken item",
+        "demo", "--csv", "reviews.csv", "--text", "what they wrote", "--labels", "late delivery, broken item,",
         "--out", "saved",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -318,7 +318,7 @@ def test_enrich_adds_columns(
 
 
 @pytest.mark.slow  # the local model is loaded
-def test_enrich_charges_nobody_for_the_local_model(
+def test_enrich_does_not_charge_for_the_local_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     """Where the local model answers, nothing is charged, so `enrich` does not ask; its answers have their own store."""
@@ -398,11 +398,13 @@ def test_columns_are_listed_when_none_is_named(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "saved").exists()
 
 
-def test_scripts_read_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """`models`, `verbs` and `doctor` print one JSON document with `--json`."""
+def test_scripts_read_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`models`, `verbs` and `doctor` print one JSON document with `--json`; `verbs` leaves no folder behind."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main(["models", "--json", "bge-m3"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["id"] == "@cf/baai/bge-m3"
     main(["doctor", "--offline", "--json"])
     assert json.loads(capsys.readouterr().out)["cfai_nb"]
     assert main(["verbs", "--json"]) == 0
     assert {"verb", "models", "example"} <= set(json.loads(capsys.readouterr().out)[0])
+    assert not list(tmp_path.glob("**/*.html"))

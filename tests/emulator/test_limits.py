@@ -33,7 +33,7 @@ def test_a_sliding_window_counts_the_last_minute(door: Any) -> None:
     assert codes(here, 2) == [0, 3021]
 
 
-def test_a_fixed_window_starts_anew(door: Any) -> None:
+def test_a_fixed_window_starts_again(door: Any) -> None:
     """Counted from the first request, almost twice the rate passes around the turn of the window."""
     clock = Clock()
     here = door(rate=2, clock=clock, window="fixed")

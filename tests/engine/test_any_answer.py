@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from inputs import quick_queue, quick_retries
 from intercept import Faulty, failure, poison
 
 import cfai_nb as cf
-from cfai_nb._engine import batch_queue, limiter, sender
 
 ROWS = 6
 STATUSES = (200, 302, 400, 401, 402, 403, 404, 413, 422, 429, 500, 503, 529)
@@ -52,13 +52,8 @@ def cases(seed: int, each: int) -> Iterator[tuple[str, int, Any, str]]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits, and a minute of a moment."""
-    uniform = random.uniform
-    monkeypatch.setattr(random, "uniform", lambda low, high: uniform(low, high) / 400)
-    for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
-        monkeypatch.setattr(batch_queue, name, seconds)
-    monkeypatch.setattr(sender, "MINUTE", 0.3)
-    monkeypatch.setattr(limiter, "_WINDOW", 0.3)
-    monkeypatch.setattr(limiter, "_QUICK", (0.01, 0.03, 0.09))
+    quick_retries(monkeypatch, faster=400, minute=0.3)
+    quick_queue(monkeypatch, 0.005)
 
 
 def ended(route: str, here: Faulty, store: Path | bool) -> tuple[Exception | None, float]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import quick_queue
 from intercept import Witness, envelope
 from starlette.responses import JSONResponse, Response
 
@@ -31,10 +32,8 @@ ROWS = pd.Series([f"text number {i}" for i in range(6)] + [None, "text number 0"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a pretended queue."""
-    monkeypatch.setattr(batch_queue, "MOMENT", 0.02)
-    monkeypatch.setattr(batch_queue, "FIRST_LOOK", 0.01)
-    monkeypatch.setattr(batch_queue, "LAST_LOOK", 0.03)
+    """The emulator's queue is looked at after hundredths of a second."""
+    quick_queue(monkeypatch, 0.02)
 
 
 @pytest.fixture
@@ -54,10 +53,6 @@ def equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
         return cell.tolist() if isinstance(cell, np.ndarray) else None if cell is pd.NA else cell
 
     return one.index.equals(other.index) and list(map(plain, one)) == list(map(plain, other))
-
-
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
 
 
 CALLS = {
@@ -82,11 +77,11 @@ def test_the_queue_gives_what_the_direct_call_gives(front: Any, verb: str) -> No
     assert paid.exact, "where the answers tell no usage, the submission does"
     assert paid.neurons == pytest.approx(queue.emulator.billed)
     assert paid.neurons == pytest.approx(spent, rel=1e-6)
-    assert len(queue.handed_in) == submissions
-    assert sum(map(len, queue.handed_in)) == requests
-    assert (queue.direct, here.handed_in) == (0, [])
+    assert len(queue.submitted) == submissions
+    assert sum(map(len, queue.submitted)) == requests
+    assert (queue.direct, here.submitted) == (0, [])
     assert queue.emulator.billed == pytest.approx(here.emulator.billed)
-    assert ledger()["requests"].sum() == requests
+    assert cf.ledger()["requests"].sum() == requests
     assert equal(call(), direct)
     assert cf.last_run().run.requests == queue.direct == 0, "it has the key of the direct call"
     assert _kept_ids() == []
@@ -130,7 +125,7 @@ def test_a_malformed_request_fails_alone(front: Any) -> None:
     assert cf.last_run().failures["code"].tolist() == [5006]
     here.first = lambda body: None
     assert ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True).notna().sum() == 7
-    assert [len(each) for each in here.handed_in] == [6, 1]
+    assert [len(each) for each in here.submitted] == [6, 1]
 
 
 def test_a_submission_that_is_refused_is_halved(front: Any) -> None:
@@ -140,7 +135,7 @@ def test_a_submission_that_is_refused_is_halved(front: Any) -> None:
     with pytest.warns(cf.CfaiWarning, match="row 'd'"):
         told = ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
     assert told.notna().sum() == 6
-    assert [len(each) for each in here.handed_in] == [6, 3, 3, 1, 2]
+    assert [len(each) for each in here.submitted] == [6, 3, 3, 1, 2]
     assert set(here.emulator.billed_inputs.values()) == {1}
 
 
@@ -171,7 +166,7 @@ def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
     here = front(Once(kind, answer))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
     assert set(here.emulator.billed_inputs.values()) == {1}
-    assert len(here.handed_in) == 1 + (kind == "requests")
+    assert len(here.submitted) == 1 + (kind == "requests")
 
 
 def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
@@ -179,7 +174,7 @@ def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
     one = {"id": 0, "success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}
     here = front(Once("request_id", JSONResponse({"result": {"responses": [one]}, "success": True, "errors": []})))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
-    assert len(here.handed_in) == 2
+    assert len(here.submitted) == 2
     assert cf.ledger()[["requests", "exact"]].to_numpy().tolist() == [[1, True]]
 
 
@@ -187,7 +182,7 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
     """A body that is not JSON is asked for again: submitting again would pay twice."""
     here = front(Once("request_id", Response(b'{"result": {"respon'), 3))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
-    assert len(here.handed_in) == 1
+    assert len(here.submitted) == 1
 
 
 @pytest.mark.parametrize(
@@ -198,7 +193,7 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
         ({"responses": [{"id": "x", "success": True}, 3, {"result": {}}]}, "holds no answer"),
     ],
 )
-def test_an_answer_nobody_knows_is_told(front: Any, result: Any, words: str) -> None:
+def test_an_unknown_form_of_answer_is_reported(front: Any, result: Any, words: str) -> None:
     """It fails the rows in words, and nothing waits for ever."""
     front(Once("request_id", envelope(result), 9))
     with pytest.raises(cf.RowsFailed, match=words):
@@ -211,11 +206,11 @@ def test_big_submissions_are_split(front: Any, monkeypatch: pytest.MonkeyPatch) 
     long = pd.Series([f"{i} " + "x" * 900_000 for i in range(17)])
     told = long.cfai.translate(to="de", source="en", model="m2m100-1.2b", queue=True)
     assert told.notna().all()
-    assert [len(each) for each in here.handed_in] == [8, 8, 1]
+    assert [len(each) for each in here.submitted] == [8, 8, 1]
     monkeypatch.setattr(batch_queue, "MOST_REQUESTS", 4)
     here.calls.clear()
     ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
-    assert [len(each) for each in here.handed_in] == [4, 2]
+    assert [len(each) for each in here.submitted] == [4, 2]
 
 
 def test_texts_are_batched_within_the_queue(front: Any) -> None:
@@ -223,7 +218,7 @@ def test_texts_are_batched_within_the_queue(front: Any) -> None:
     texts = pd.Series([f"word{i}" for i in range(250)])
     here = front()
     vectors = texts.cfai.embed(model=BGE, queue=True)
-    assert [[len(one["text"]) for one in each] for each in here.handed_in] == [[100, 100, 50]]
+    assert [[len(one["text"]) for one in each] for each in here.submitted] == [[100, 100, 50]]
     with cf.connect("emulator", store=False):
         assert equal(vectors, texts.cfai.embed(model=BGE))
 
@@ -234,9 +229,9 @@ def test_a_budget_holds(front: Any) -> None:
     most = ROWS.cfai.generate.plan("Say {value}", model=LLAMA).estimate.cost.neurons
     with pytest.raises(cf.BudgetError):
         ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True, neurons=most / 500)
-    assert here.handed_in == []
+    assert here.submitted == []
     assert ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True, neurons=most / 2).notna().sum() == 7
-    assert len(here.handed_in) > 1
+    assert len(here.submitted) > 1
     assert cf.last_run().run.neurons <= most / 2
 
 
@@ -251,7 +246,7 @@ def test_tools_begin_in_the_queue(front: Any) -> None:
     asked = pd.Series(["What is the weather in Rome?", "What is the weather in Oslo?"])
     told = asked.cfai.generate("{value}", model=LLAMA, tools=[weather], queue=True)
     assert told.str.contains("dry").all()
-    assert ([len(each) for each in here.handed_in], here.direct) == ([2], 2)
+    assert ([len(each) for each in here.submitted], here.direct) == ([2], 2)
     assert cf.last_run().run.neurons == pytest.approx(here.emulator.billed)
 
 
@@ -284,18 +279,18 @@ def stopped(here: Witness, call: Callable[[], Any]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
 @pytest.mark.parametrize("verb", CALLS)
-def test_what_was_handed_in_is_found_by_a_re_run(front: Any, verb: str) -> None:
+def test_what_was_submitted_is_found_by_a_re_run(front: Any, verb: str) -> None:
     """Stop while waiting sends nothing new; the re-run submits only new rows, and the bill is paid once."""
     call, submissions, requests = CALLS[verb]
     here = front()
     stopped(here, lambda: call(queue=True))
-    assert len(here.handed_in) == submissions
+    assert len(here.submitted) == submissions
     assert len(_kept_ids()) == submissions
     sent = len(here.calls)
     told = call(queue=True)
-    assert len(here.handed_in) == submissions, "nothing is handed in anew"
+    assert len(here.submitted) == submissions, "nothing is submitted again"
     assert len(here.calls) == sent + 1
-    assert ledger()["requests"].sum() == requests
+    assert cf.ledger()["requests"].sum() == requests
     assert set(here.emulator.billed_inputs.values()) <= {1}
     with cf.connect("emulator", store=False):
         assert equal(told, call())
@@ -310,24 +305,24 @@ def test_a_part_of_it_is_found_and_the_rest_stays_known(front: Any) -> None:
     stopped(here, lambda: call(ROWS))
     more = pd.concat([ROWS.iloc[:2], pd.Series(["something new"])])
     assert call(more).notna().all()
-    assert [len(each) for each in here.handed_in] == [6, 1]
+    assert [len(each) for each in here.submitted] == [6, 1]
     assert len(_kept_ids()) == 1
     most = ROWS.cfai.generate.plan("Say {value}", model=LLAMA).estimate.cost.neurons
     assert call(ROWS, neurons=most / 2).notna().sum() == 7, "rows a budget held back come late, and are answered"
-    assert [len(each) for each in here.handed_in] == [6, 1]
+    assert [len(each) for each in here.submitted] == [6, 1]
     assert _kept_ids() == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
 @pytest.mark.parametrize("status", [400, 404])
-def test_what_the_service_forgot_is_handed_in_anew(front: Any, status: int) -> None:
+def test_what_the_service_forgot_is_submitted_again(front: Any, status: int) -> None:
     """An id that is not known any more is forgotten here too, and its rows are asked for again."""
     here = front()
     stopped(here, lambda: ROWS.cfai.embed(model=BGE, queue=True))
     here.emulator._routing._batches._batches.clear()
     here.first = Once("request_id", envelope({}, status, 5006 if status == 400 else None))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
-    assert len(here.handed_in) == 2
+    assert len(here.submitted) == 2
     assert _kept_ids() == []
 
 
@@ -352,16 +347,16 @@ def test_looks_that_are_refused_do_not_hand_in_for_ever(front: Any) -> None:
     here = front(Once("request_id", envelope({}, 400, 5006), 10**6))
     with pytest.raises(cf.Refused, match="5006"):
         ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True)
-    assert len(here.handed_in) == 1
+    assert len(here.submitted) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
-def test_asked_anew_does_not_wait_for_what_was_handed_in(front: Any) -> None:
+def test_a_refresh_does_not_wait_for_what_was_submitted(front: Any) -> None:
     """cache="refresh" leaves what waits in the queue alone."""
     here = front()
     stopped(here, lambda: ROWS.cfai.embed(model=BGE, queue=True))
     assert ROWS.cfai.embed(model=BGE, queue=True, cache="refresh").notna().sum() == 7
-    assert len(here.handed_in) == 2
+    assert len(here.submitted) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
@@ -389,12 +384,12 @@ def test_two_runs_at_once_hand_in_once(front: Any) -> None:
     for thread in threads:
         thread.join(30)
     assert [each.notna().sum() for each in results] == [7, 7]
-    assert [len(each) for each in here.handed_in] == [1]
-    assert ledger()["requests"].sum() == 1
+    assert [len(each) for each in here.submitted] == [1]
+    assert cf.ledger()["requests"].sum() == 1
 
 
-def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
-    """What both fetch is in the book once, however close they are together, and nothing of it is left behind."""
+def test_two_sessions_charge_it_once(front: Any, tmp_path: Path) -> None:
+    """What both fetch is in the ledger once, however close they are together, and nothing of it is left behind."""
     path = tmp_path / "both.sqlite"
     here = front(store=path)
     stopped(here, lambda: ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True))
@@ -416,9 +411,9 @@ def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert equal(*told)
-    assert len(here.handed_in) == 1
-    assert ledger()["requests"].sum() == 6
-    assert ledger()["neurons"].sum() == pytest.approx(here.emulator.billed)
+    assert len(here.submitted) == 1
+    assert cf.ledger()["requests"].sum() == 6
+    assert cf.ledger()["neurons"].sum() == pytest.approx(here.emulator.billed)
     with contextlib.closing(sqlite3.connect(path)) as file:
         assert [file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("queued", "billed")] == [0, 0]
 
@@ -443,11 +438,11 @@ def _usage(**told: Any) -> Any:
     ids=str,
 )  # fmt: skip
 def test_the_usage_of_the_whole_is_shared(front: Any, told: Any, neurons: float | None, exact: bool) -> None:
-    """The book sums up to what the submission says; where that tells nothing, it stays an estimate, and never 0."""
+    """The ledger sums up to what the submission reports; where that is nothing, it stays an estimate, and never 0."""
     front(_usage(**told))
     ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
     spent = cf.last_run().run.spent
-    assert (spent.exact, len(ledger())) == (exact, 6)
+    assert (spent.exact, len(cf.ledger())) == (exact, 6)
     assert spent.neurons > 0
     assert spent.neurons == pytest.approx(neurons) or not exact
 
@@ -469,22 +464,22 @@ print(int(told.notna().sum()), cf.last_run().run.requests, int(cf.ledger()["requ
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     """kill -9 while the queue works: the next process submits nothing, gets every row, and the bill is paid once."""
     with running(rate=None, queue_polls=10**9) as server:
-        book, queue = server.emulator.log, server.emulator._routing._batches
+        log, queue = server.emulator.log, server.emulator._routing._batches
         command = [sys.executable, "-c", CHILD, server.url, str(tmp_path / "s.sqlite")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as child:
             pause = threading.Event()
-            while book.requests < 3 and child.poll() is None:
+            while log.requests < 3 and child.poll() is None:
                 pause.wait(0.01)
             child.kill()
             child.wait(10)
-        assert (len(queue._batches), book.billed) == (1, 0)
-        queue.polls, before = 0, book.requests
+        assert (len(queue._batches), log.billed) == (1, 0)
+        queue.polls, before = 0, log.requests
         second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert second.stdout.split() == ["40", "40", "40"], second.stderr
-        assert book.requests == before + 1, "one look, and no submission"
-        assert set(book.billed_inputs.values()) == {1}
+        assert log.requests == before + 1, "one look, and no submission"
+        assert set(log.billed_inputs.values()) == {1}
 
 
 def test_a_submission_holds_as_many_vectors_as_an_answer_may(
@@ -502,5 +497,5 @@ def test_a_submission_holds_as_many_vectors_as_an_answer_may(
     monkeypatch.setattr(batch_queue.Queue, "close", closing)
     rows = pd.Series([f"text number {i}" for i in range(620)])
     assert rows.cfai.embed(model=BGE, queue=True).notna().all()
-    assert [len(requests) for requests in witness.handed_in] == [2, 2, 3]
+    assert [len(requests) for requests in witness.submitted] == [2, 2, 3]
     assert kept == [[0, 0, 0]]

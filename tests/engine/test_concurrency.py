@@ -172,7 +172,7 @@ def test_a_cancelled_wait_for_the_minute_does_not_hold_up_the_next() -> None:
 
 
 @pytest.mark.parametrize("fate", ["breaks", "is cancelled", "finds no capacity", "takes long"])
-def test_a_probe_that_tells_nothing_holds_up_nobody(fate: str) -> None:
+def test_a_probe_that_shows_nothing_holds_up_no_run(fate: str) -> None:
     """A closed minute opens again although the one request that was to find out broke, vanished or takes its time."""
 
     async def main() -> float:

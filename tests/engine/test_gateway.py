@@ -55,10 +55,6 @@ def witness() -> Callable[..., Witness]:
     return made
 
 
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
-
-
 # -- what is said to it ------------------------------------------------------------------------------------------------
 
 FULL = {
@@ -161,10 +157,10 @@ def test_a_hit_is_free_and_shown_so(witness: Any, verb: str, key: str | None) ->
     """Entered with 0 Neurons, exact, and what it would have cost as saved; the budget is not touched."""
     here = witness(connect={"store": False, "gateway": cf.Gateway("g", cache_ttl=60, cache_key=key)})
     first = calls()[verb]()
-    paid = ledger()
+    paid = cf.ledger()
     again = calls()[verb](neurons=1e6)
     assert [str(a) for a in again] == [str(a) for a in first]
-    free = ledger().iloc[len(paid) :]
+    free = cf.ledger().iloc[len(paid) :]
     assert len(free) == len(paid)
     assert (free["neurons"] == 0).all()
     assert free["exact"].all()
@@ -178,12 +174,12 @@ def test_a_hit_is_free_and_shown_so(witness: Any, verb: str, key: str | None) ->
     assert here.emulator.billed == pytest.approx(paid["neurons"].sum(), rel=0.5)
 
 
-def test_asked_anew_is_not_taken_from_its_cache(witness: Any) -> None:
+def test_a_refresh_is_not_taken_from_its_cache(witness: Any) -> None:
     """cache="refresh" goes past the gateway's cache too."""
     witness(connect={"gateway": cf.Gateway("g", cache_ttl=60)})
     for _ in range(2):
         ROWS.cfai.classify(LABELS, cache="refresh")
-    assert (ledger()["neurons"] > 0).all()
+    assert (cf.ledger()["neurons"] > 0).all()
 
 
 def test_an_answer_that_cannot_be_read_is_not_taken_twice(witness: Any) -> None:
@@ -205,7 +201,7 @@ def test_further_samples_are_not_copies_from_its_cache(witness: Any) -> None:
         made = ROWS.iloc[:1].cfai.generate("Say {value}", model="llama-3.2-3b-instruct", n=3)
         assert len(made.iloc[0]) == 3
         assert [call.through.get("cf-aig-skip-cache") for call in here.calls[-3:]] == [None, "true", "true"]
-        assert (ledger()["saved_neurons"].iloc[-3:] > 0).sum() == hits
+        assert (cf.ledger()["saved_neurons"].iloc[-3:] > 0).sum() == hits
 
 
 def test_the_queue_goes_past_its_cache(witness: Any) -> None:
@@ -355,10 +351,10 @@ def test_their_price_is_unknown(witness: Any) -> None:
     assert here.calls == []
     say("Say {value}", model=OTHERS[0], budget=cf.Budget(1, "a bit", allow_unknown=True))
     assert "price unknown" in cf.last_run().receipt
-    assert ledger()["neurons"].isna().all()
+    assert cf.ledger()["neurons"].isna().all()
     assert cf.ledger().totals()["unpriced"].sum() == 2
     say("Say {value}", model=OTHERS[0])
-    assert (ledger()["neurons"].iloc[2:] == 0).all()
+    assert (cf.ledger()["neurons"].iloc[2:] == 0).all()
 
 
 # -- capacity, prompt caches, terms ------------------------------------------------------------------------------------
@@ -376,11 +372,11 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str 
         assert rows.cfai.classify(LABELS).notna().all()
     else:
         rows.cfai.extract({"name": str})
-    book = here.emulator.log
-    assert book.refused > 0
-    assert {call.code for call in book.calls if call.status != 200} == {3040}
-    assert book.most_in_flight <= 4
-    assert set(book.served_inputs.values()) == {1}
+    log = here.emulator.log
+    assert log.refused > 0
+    assert {call.code for call in log.calls if call.status != 200} == {3040}
+    assert log.most_in_flight <= 4
+    assert set(log.served_inputs.values()) == {1}
 
 
 CACHING = ["glm-5.2", "kimi-k2.6"]
@@ -388,16 +384,16 @@ CACHING = ["glm-5.2", "kimi-k2.6"]
 
 @pytest.mark.parametrize("model", CACHING)
 def test_what_was_read_before_is_cheaper(witness: Any, model: str) -> None:
-    """Long fixed text: all rows are steered to one instance, hits are charged at their rate, and the book is exact."""
+    """Long fixed text: all rows go to one instance, hits are charged at their rate, and the ledger is exact."""
     here = witness(connect={"store": False})
     rules = "Mind the rules of the house. " * 200
     for number in range(6):
         pd.Series([f"row {number}"]).cfai.generate("{value}", system=rules, model=model, reasoning=None)
     assert len({call.headers["x-session-affinity"] for call in here.calls}) == 1
-    book = ledger()
-    assert book["exact"].all()
-    assert book["neurons"].sum() == pytest.approx(here.emulator.billed)
-    assert (book["neurons"].iloc[1:] < book["neurons"].iloc[0] * 0.7).all()
+    ledger = cf.ledger()
+    assert ledger["exact"].all()
+    assert ledger["neurons"].sum() == pytest.approx(here.emulator.billed)
+    assert (ledger["neurons"].iloc[1:] < ledger["neurons"].iloc[0] * 0.7).all()
     pd.Series(["row 9"]).cfai.generate("{value}", system=rules + "Others.", model=model)
     assert here.calls[-1].headers["x-session-affinity"] == here.calls[0].headers["x-session-affinity"]
     pd.Series(["row 9"]).cfai.generate("{value}", system="Other rules. " * 400, model=model)
@@ -422,7 +418,7 @@ def test_later_turns_stay_where_the_first_was(witness: Any) -> None:
     assert len({call.headers["x-session-affinity"] for call in here.calls}) == 1
 
 
-def test_terms_are_accepted_by_the_line_that_is_told() -> None:
+def test_terms_are_accepted_by_the_line_that_is_shown() -> None:
     """Before it the error tells the line to run; the line runs; after it the model answers."""
     here = cf.connect(Emulator(rate=None), store=False)
     model = "llama-3.2-11b-vision-instruct"

@@ -100,7 +100,7 @@ def test_a_kill_loses_at_most_what_was_in_flight(tmp_path: Path) -> None:
     ],
     ids=["sync", "awaited", "planned", "closed and used again", "in a block"],
 )
-def test_a_process_ends_without_being_told(tmp_path: Path, body: str) -> None:
+def test_a_process_ends_by_itself(tmp_path: Path, body: str) -> None:
     """Whatever was used and however it was left, the interpreter exits by itself, silently and soon."""
     with running(rate=None) as server, ended(begin(script(body, 5), server, tmp_path / "s.sqlite")) as child:
         out, err = child.communicate(timeout=60)

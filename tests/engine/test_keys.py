@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from inputs import picture
 
 import cfai_nb as cf
 from cfai_nb._engine.plan import keys_of
 from cfai_nb.emulator import Emulator
-from cfai_nb.media import Media, Parts
+from cfai_nb.media import Parts
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import find
 from cfai_nb.session.endpoint import resolve_endpoint
@@ -198,20 +197,13 @@ def test_keys_of_own_code_are_the_same_in_every_process(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
-def media() -> Media:
-    """Return a small picture."""
-    out = io.BytesIO()
-    Image.new("RGB", (8, 6), "red").save(out, "PNG")
-    return of_bytes(out.getvalue())
-
-
 def test_no_text_equals_parts() -> None:
     """A text that spells out what parts are made of, and parts cut elsewhere, have keys of their own."""
-    picture, document = media(), of_bytes(b"\xc2\xa0 words", "a.txt")
-    spelled = "ab\1" + "".join(map(chr, picture.identity))
+    shown, document = of_bytes(picture()), of_bytes(b"\xc2\xa0 words", "a.txt")
+    spelled = "ab\1" + "".join(map(chr, shown.identity))
     inputs: list[Any] = [
-        "ab", Parts(("ab",)), Parts(("a", "b")), Parts(("ab", picture)), Parts(("a", picture, "b")), spelled,
-        Parts(("ab", picture, "\1")), Parts(("ab", document)), Parts(("ab", document, "x")), picture,
+        "ab", Parts(("ab",)), Parts(("a", "b")), Parts(("ab", shown)), Parts(("a", shown, "b")), spelled,
+        Parts(("ab", shown, "\1")), Parts(("ab", document)), Parts(("ab", document, "x")), shown,
     ]  # fmt: skip
     assert len(set(keys_of(Generate(), MODEL, inputs, "cloudflare"))) == len(inputs)
 

@@ -81,7 +81,7 @@ LABELS = [f"label {i}" for i in range(150)]
     "form", [list, tuple, np.array, pd.Index, pd.Series, pd.array, pd.Categorical, lambda v: pd.Series(v).unique()],
     ids=["list", "tuple", "ndarray", "Index", "Series", "array", "Categorical", "unique"],
 )  # fmt: skip
-def test_labels_in_any_container_are_told_apart_to_the_last(form: Callable[[list[str]], Any]) -> None:
+def test_labels_in_any_container_are_distinguished_to_the_last(form: Callable[[list[str]], Any]) -> None:
     """Labels given as any container differ in the key when one in the middle differs, however many they are."""
     changed = [*LABELS[:75], "another", *LABELS[76:]]
     assert key(Classify(labels=form(LABELS)), FLASH) != key(Classify(labels=form(changed)), FLASH)

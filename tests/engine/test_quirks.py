@@ -134,7 +134,7 @@ def test_a_reply_cut_by_the_model_is_cut() -> None:
         assert cf.last_run().failures["truncated"].all()
 
 
-def test_a_free_plan_is_told_which_models_it_lacks() -> None:
+def test_a_free_plan_is_shown_which_models_it_lacks() -> None:
     """403/5035 ends the run with where to look for another model; all others answer."""
     with cf.connect(Emulator(rate=None, quirks={"free-plan"}), store=False):
         with pytest.raises(cf.AccessError, match=r"5035.*Workers Paid plan; choose another"):
@@ -142,7 +142,7 @@ def test_a_free_plan_is_told_which_models_it_lacks() -> None:
         assert generated(GLM)() == SAID
 
 
-def test_a_model_by_application_is_told() -> None:
+def test_a_model_by_application_is_reported() -> None:
     """403/5018 ends the run for who was not let in; whoever was gets answers."""
     with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.AccessError, match=r"5018.*no access to"):
         generated("apertus-v1.5-8b")()

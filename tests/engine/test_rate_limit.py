@@ -139,8 +139,8 @@ async def _ideal(server: Server, rows: int) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [0.0, 0.005, 0.05], ids=["in time", "5 ms late", "50 ms late"])
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_rate_that_is_told_is_kept(name: str, late: float) -> None:
-    """Told, also on a busy machine: 0.95 of what the rate permits; at most 1 % refused where minutes are counted."""
+def test_a_rate_that_is_given_is_kept(name: str, late: float) -> None:
+    """The rate is given: 0.95 of what it permits, also on a busy machine; at most 1 % refused by counted minutes."""
     limit = SERVERS[name]().limit
     outcome = simulate(_run(SERVERS[name](), limit, 3 * limit), late=late)
     permitted = simulate(
@@ -152,7 +152,7 @@ def test_a_rate_that_is_told_is_kept(name: str, late: float) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_rate_that_is_not_told_is_learned(name: str) -> None:
+def test_a_rate_that_is_not_given_is_learned(name: str) -> None:
     """Without a given rate: everything is delivered, at most 10 % refused, at 0.90 of what the service permits."""
     limit = SERVERS[name]().limit
     outcome = simulate(_run(SERVERS[name](), None, 3 * limit))

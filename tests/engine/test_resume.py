@@ -117,7 +117,7 @@ def test_a_damaged_turn_is_asked_again(tmp_path: Path) -> None:
     assert emulator.requests == 5 + 7
 
 
-def test_turns_that_nobody_went_on_with_are_removed(tmp_path: Path) -> None:
+def test_turns_that_no_run_went_on_with_are_removed(tmp_path: Path) -> None:
     """After a month: they would only take room."""
     path = tmp_path / "s.sqlite"
     with contextlib.closing(store_module.Store(path)) as store:
@@ -129,3 +129,13 @@ def test_turns_that_nobody_went_on_with_are_removed(tmp_path: Path) -> None:
     with contextlib.closing(store_module.Store(path)) as store:
         store.put([b"k" * 16], ["an answer"])
     assert rows_of(path, "SELECT key FROM turns") == [(b"n" * 16,)]
+
+
+def test_without_a_store_nothing_is_said_to_be_kept() -> None:
+    """A run that a budget ends says that the session has no store, and not that a re-run sends only the rest."""
+    with cf.connect(Emulator(rate=None), store=False, concurrency=1):
+        with pytest.raises(cf.BudgetError) as caught:
+            asked(20).cfai.generate("{value}", model=MODEL, max_tokens=200, budget=0.0001)
+        assert "rows are done" in str(caught.value)
+        assert "this session has no store" in str(caught.value)
+        assert "only the rest" not in str(caught.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import threading
 import time
 import warnings
@@ -15,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import quick_queue, quick_retries, words
 from intercept import Faulty, failure, poison
 from starlette.responses import Response
 
 import cfai_nb as cf
-from cfai_nb._engine import batch_queue, limiter, sender
+from cfai_nb._engine import limiter, sender
 from cfai_nb._engine.limiter import Share
 from cfai_nb._engine.sender import ATTEMPTS, MINUTE, PATIENCE, Retry, Service
 from cfai_nb.emulator import Emulator
@@ -31,16 +31,13 @@ LLAMA = "llama-3.3-70b-instruct-fp8-fast"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits between attempts, fifty times shorter; nothing waits for a pretended queue or minute."""
-    monkeypatch.setattr(random, "uniform", lambda low, high: high / 50)
-    for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
-        monkeypatch.setattr(batch_queue, name, seconds)
-    monkeypatch.setattr(sender, "MINUTE", 0.5)
-    monkeypatch.setattr(limiter, "_WINDOW", 0.5)
-    monkeypatch.setattr(limiter, "_QUICK", (0.01, 0.03, 0.09))
+    quick_retries(monkeypatch, faster=50, minute=0.5)
+    quick_queue(monkeypatch, 0.005)
 
 
-def words(count: int, bad: int | None = None) -> pd.Series:
-    return pd.Series([f"a poison text {i}" if i == bad else f"text number {i}" for i in range(count)])
+def poisoned(count: int, bad: int) -> pd.Series:
+    """Return texts, of which one is refused."""
+    return words(count).replace(f"text number {bad}", "a poison text")
 
 
 def quiet(call: Callable[[], Any]) -> Any:
@@ -166,7 +163,7 @@ def test_a_row_that_always_fails_ends_no_run(tmp_path: Path, verb: str, kind: st
     """It fails alone and says why, all others are kept; so does the same call again, with that row alone to ask."""
     here = Faulty(poison(ALWAYS[kind]))
     cf.connect(here, store=tmp_path / "s.sqlite", rate=None, patience=0.4)
-    rows = words(12, bad=4)
+    rows = poisoned(12, 4)
     for _ in range(2):
         result = quiet(lambda: VERBS[verb](rows))
         assert result.isna().tolist() == [at == 4 for at in range(12)]
@@ -265,7 +262,7 @@ def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
 
 @pytest.mark.slow
 def test_an_outage_costs_time_and_no_row() -> None:
-    """Nobody is answered for longer than all attempts take; then everybody is."""
+    """No request is answered for longer than all attempts take; then every one is."""
     down = [0.0, 0.0]
 
     def instead(raw: bytes) -> Response | None:
@@ -397,7 +394,7 @@ def test_a_run_without_a_cache_shares_nothing(tmp_path: Path) -> None:
 def test_failures_hold_nothing_of_what_was_sent() -> None:
     """No traceback, cause or context: their frames would keep every picture of a failed row."""
     cf.connect(Faulty(poison(failure(400, 5006))), store=False)
-    quiet(lambda: words(3, bad=1).cfai.classify(LABELS))
+    quiet(lambda: poisoned(3, 1).cfai.classify(LABELS))
     (error,) = cf.last_run().run.failures.values()
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
@@ -427,13 +424,13 @@ def test_an_odd_usage_block_ends_no_run() -> None:
 
     cf.connect(Emulator(rate=None), store=False)
     assert words(2).cfai.run(Odd(labels=LABELS)).notna().all()
-    book = cf.ledger()
-    assert book["requests"].sum() == 2
-    assert not book["exact"].any()
-    assert np.isfinite(book["neurons"]).all()
+    ledger = cf.ledger()
+    assert ledger["requests"].sum() == 2
+    assert not ledger["exact"].any()
+    assert np.isfinite(ledger["neurons"]).all()
 
 
-# -- errands -----------------------------------------------------------------------------------------------------------
+# -- feedback ----------------------------------------------------------------------------------------------------------
 
 
 def test_feedback_goes_several_at_once_and_stops() -> None:

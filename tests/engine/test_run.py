@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import words
 
 import cfai_nb as cf
 from cfai_nb import session
@@ -47,10 +48,6 @@ def open_(tmp_path: Path) -> Callable[..., Emulator]:
     return opened
 
 
-def words(count: int, start: int = 0) -> pd.Series:
-    return pd.Series([f"text number {i}" for i in range(start, start + count)])
-
-
 def equal(one: pd.Series, other: pd.Series) -> bool:
     return all(
         (a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in zip(one, other, strict=True)
@@ -63,8 +60,8 @@ def equal(one: pd.Series, other: pd.Series) -> bool:
 def test_ninety_percent_duplicates_cost_a_tenth(open_: Any) -> None:
     """Exactly ceil(distinct / batch) requests, each distinct text served once, every row filled and in order."""
     emulator = open_()
-    distinct = words(950)
-    rows = distinct.sample(9500, replace=True, random_state=1)
+    distinct = words(250)
+    rows = distinct.sample(2500, replace=True, random_state=1)
     seen = rows.nunique()
     result = rows.cfai.embed()
     assert emulator.requests == math.ceil(seen / 100)
@@ -347,7 +344,7 @@ def test_a_long_frame_is_not_turned_into_tasks_at_once(open_: Any, monkeypatch: 
         most[0] = max(most[0], len(self._tasks))
 
     monkeypatch.setattr(engine.Runner, "_start", watched)
-    words(1500).cfai.classify(LABELS)
+    words(300).cfai.classify(LABELS)
     assert 1 <= most[0] <= 65
 
 
@@ -374,7 +371,7 @@ def test_a_rate_is_at_least_one_a_minute(rate: Any) -> None:
         cf.connect("emulator", store=False, rate=rate)
 
 
-def test_a_rate_that_is_told_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_that_is_given_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rate given, nothing is refused, and each minute (shortened here, with our margin) is used."""
     monkeypatch.setattr(limiter, "_MINUTE", 1.0)
     monkeypatch.setattr(limiter, "_WINDOW", 1.4)
@@ -654,7 +651,7 @@ def test_a_defect_in_a_listener_stops_the_spending(open_: Any) -> None:
     assert emulator.requests == sent
 
 
-def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
+def test_a_defect_in_a_task_is_reported_and_charged(open_: Any) -> None:
     """A task that cannot read an answer fails its row, any other defect ends the run; both are reported and charged."""
     from cfai_nb.tasks import Classify
 
@@ -762,15 +759,15 @@ def test_models_keep_to_their_own_rates(tmp_path: Path) -> None:
 
 
 def test_the_ledger_agrees_with_the_bill(door: Any) -> None:
-    """What the book says was spent is what the emulator billed, call by call, and marked as exact."""
+    """What the ledger says was spent is what the emulator billed, call by call, and marked as exact."""
     emulator = door()
     words(120).cfai.embed()
     words(5).cfai.classify(LABELS)
     words(5).cfai.generate("Say {value}")
-    book = cf.ledger()
-    assert book["neurons"].sum() == pytest.approx(emulator.billed)
-    assert book["requests"].sum() == emulator.requests == 12
-    assert book["exact"].all()
+    ledger = cf.ledger()
+    assert ledger["neurons"].sum() == pytest.approx(emulator.billed)
+    assert ledger["requests"].sum() == emulator.requests == 12
+    assert ledger["exact"].all()
     words(5).cfai.generate("Say {value}")
     assert cf.ledger()["neurons"].sum() == pytest.approx(emulator.billed)
     assert cf.ledger()["saved_neurons"].sum() > 0

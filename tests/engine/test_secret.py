@@ -103,7 +103,7 @@ def test_no_failure_shows_the_token(
     settings: dict[str, Any],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Error, traceback with all locals, logs, report, output, store and book of a failed run: no token."""
+    """Error, traceback with all locals, logs, report, output, store and ledger of a failed run: no token."""
     monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
     seen: list[str] = []
     with running(rate=None, **settings) as server, warnings.catch_warnings(record=True) as warned:
@@ -131,10 +131,10 @@ def test_no_failure_shows_the_token(
 
 
 @pytest.mark.parametrize("where", ["closed port", "no such host"])
-def test_no_network_is_told_without_the_token(
+def test_no_network_is_reported_without_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ear: Ear, where: str
 ) -> None:
-    """Nobody answers, or the name does not resolve: Unavailable says to check network and base_url, and no token."""
+    """No answer, or a name that does not resolve: Unavailable says to check network and base_url, and no token."""
     monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
     bases = {
         "closed port": f"http://127.0.0.1:{closed_port()}/client/v4",
@@ -157,13 +157,13 @@ def test_an_unforeseen_error_shows_no_token(tmp_path: Path, monkeypatch: pytest.
     """An error from deep inside the connection, with the headers in the frames around it, still shows no token."""
 
     async def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("something nobody thought of")
+        raise RuntimeError("an error that was not foreseen")
 
     monkeypatch.setattr(aiohttp.TCPConnector, name, broken)
     session = cf.connect(
         base_url="http://127.0.0.1:9/client/v4", account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite"
     )
-    with pytest.raises(cf.CfaiError, match="nobody thought of") as caught:
+    with pytest.raises(cf.CfaiError, match="not foreseen") as caught:
         pd.Series(["a"]).cfai.classify(LABELS)
     session.close()
     assert hidden(told(caught.value))
@@ -236,7 +236,7 @@ def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
             assert server.emulator.requests == 2
 
 
-def test_an_account_id_of_another_form_is_told(tmp_path: Path) -> None:
+def test_an_account_id_of_another_form_is_reported(tmp_path: Path) -> None:
     """An account id that is none is refused at connect, or by the first answer, with words about the account."""
     with pytest.raises(cf.SetupError, match="account id"):
         cf.connect(account_id="my account/../x", api_token=TOKEN)

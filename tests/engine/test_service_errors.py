@@ -316,7 +316,7 @@ def test_a_refusal_says_what_to_do(code: int, words: str) -> None:
     assert words in str(service_error(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL))
 
 
-def test_a_code_with_two_meanings_is_told_apart_by_its_status() -> None:
+def test_a_code_with_two_meanings_is_read_by_its_status() -> None:
     """3030 is the safety filter's (400), and with 422 a definition that the extraction model does not accept."""
     body = b'{"success": false, "errors": [{"code": 3030, "message": "no"}]}'
     flagged, defined = (service_error(status, {}, body, "m") for status in (400, 422))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from inputs import words
 from processes import Kernel, begin, connect_in, ended, kernel, script, until
 
 import cfai_nb as cf
@@ -33,10 +34,6 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="no SIGINT to another process, or to oneself"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client", "ignore::DeprecationWarning:zmq"),
 ]
-
-
-def words(count: int, start: int = 0) -> pd.Series:
-    return pd.Series([f"text number {i}" for i in range(start, start + count)])
 
 
 def _either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:

@@ -322,7 +322,7 @@ def test_a_store_cut_short_gives_no_wrong_answer(path: Path) -> None:
     assert path.stat().st_size < len(whole), "it was not mended behind our back"
 
 
-def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
+def test_a_place_where_no_file_can_be_is_reported(tmp_path: Path) -> None:
     """A directory in place of the file, and a path below a file, are errors that name the path."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
@@ -380,7 +380,7 @@ def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.Mon
 
 
 def test_charges_keep_every_field(path: Path) -> None:
-    """The book gives back what was entered, oldest first, and only from the time asked for."""
+    """The ledger gives back what was entered, oldest first, and only from the time asked for."""
     store = Store(path)
     now = time.time()
     entered = [
@@ -536,7 +536,7 @@ def test_a_version_that_cannot_be_is_an_error_in_words(path: Path) -> None:
         path.unlink()
 
 
-def test_what_is_damaged_in_the_book_is_left_out_and_said(tmp_path: Path) -> None:
+def test_what_is_damaged_in_the_ledger_is_left_out_and_said(tmp_path: Path) -> None:
     """A charge that does not match its checksum is not an amount; the ledger warns of it."""
     session = cf.connect("emulator", store=tmp_path / "s.sqlite")
     pd.Series(["one"]).cfai.embed()
@@ -779,7 +779,7 @@ def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkey
     assert sharing.release(again) == []
 
 
-def test_a_failure_is_told_to_the_run_it_belongs_to(path: Path) -> None:
+def test_a_failure_is_reported_to_the_run_it_belongs_to(path: Path) -> None:
     """An answer that cannot be written is reported to its owner alone; the others are kept, and its charge too."""
     store = Store(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,6 @@ class Door(Intercept):
             return None, body
         self.uploads.append(body.partition(b'filename="')[2].partition(b'"')[0].decode())
         return self.instead(len(self.uploads)), body
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    """An emulator that is the current session, with a store."""
-    made = Door(vectorize_delay=2)
-    with cf.connect(made, store=tmp_path / "s.sqlite"):
-        yield made
 
 
 @pytest.fixture

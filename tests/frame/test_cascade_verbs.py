@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -14,101 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from intercept import Intercept, envelope
+from cascade_models import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
 from scipy.stats import binom
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from test_every_verb import Purse
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
-from cfai_nb.frame.call import Call
-
-LABELS = ["billing", "shipping"]
-FLASH, OMNI = "clef-flash", "clef-omni"
-
-
-def luck(text: str, what: str = "") -> float:
-    """A number between 0 and 1 that belongs to a text."""
-    return int.from_bytes(hashlib.blake2b(f"{what}{text}".encode(), digest_size=6).digest(), "big") / 2**48
-
-
-def right(text: str) -> str:
-    """What the strong model answers."""
-    return LABELS[luck(text, "right") < 0.4]
-
-
-def sure(text: str) -> float:
-    """How sure the cheap model is, which is how often it is right."""
-    return 0.6 + 0.4 * luck(text, "sure") ** (1 / 4)
-
-
-def cheap(text: str) -> str:
-    """What the cheap model answers."""
-    return right(text) if luck(text, "luck") < sure(text) else next(each for each in LABELS if each != right(text))
-
-
-class Clefs(Intercept):
-    """Two decision models that know the answers above; the emulator answers everything else.
-
-    Attributes
-    ----------
-    asked : Counter of (model, text)
-    guess : callable
-        What the cheap model answers.
-    broken : callable
-        Whether a model fails on a text, for good.
-    at : int or None
-        The request at which ``then`` is called.
-    """
-
-    def __init__(self, guess: Callable[[str], str] = cheap) -> None:
-        super().__init__()
-        self.asked: Counter[tuple[str, str]] = Counter()
-        self.guess = guess
-        self.broken: Callable[[str, str], bool] = lambda model, text: False
-        self.at: int | None = None
-        self.then: Callable[[], Any] = lambda: None
-
-    def answer(self, request: Request, body: bytes) -> tuple[JSONResponse | None, bytes]:
-        read = json.loads(body)
-        if "questions" not in read:
-            self.asked[("other", "")] += 1
-            return None, body
-        model, text = read["model"], read["state"]
-        self.asked[model, text] += 1
-        if self.at is not None and self.asked.total() >= self.at:
-            self.then()
-        if self.broken(model, text):
-            return envelope(None, 400, 5006), body
-        label, p = (self.guess(text), sure(text)) if model == FLASH else (right(text), 0.9)
-        answers = {name: self._one(question, label, p) for name, question in read["questions"].items()}
-        return envelope({"model": model, "answers": answers, "usage": {"input_tokens": 100, "output_tokens": 0}}), body
-
-    @staticmethod
-    def _one(question: dict[str, Any], label: str, p: float) -> dict[str, Any]:
-        if question["type"] == "noul":
-            return {"type": "noul", "noul": p if label == LABELS[0] else 1 - p}
-        names = list(question["criteria"])
-        chosen = names[LABELS.index(label)]
-        rest = (1 - p) / (len(names) - 1)
-        return {"type": "choice", "choice": chosen, "probabilities": {n: p if n == chosen else rest for n in names}}
-
-    def of(self, model: str) -> int:
-        """Requests to a model."""
-        return sum(count for (name, _), count in self.asked.items() if name == model)
-
-
-def stop_at(here: Clefs, question: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the call that is under way when this question arrives."""
-    start = Call._start
-
-    def noted(one: Call) -> Any:
-        runner, made = start(one)
-        here.then = runner.stop
-        return runner, made
-
-    monkeypatch.setattr(Call, "_start", noted)
-    here.at = question
 
 
 def frame(count: int = 240) -> pd.DataFrame:
@@ -124,14 +32,6 @@ def classified(data: pd.DataFrame, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "1 of .* rows failed", cf.CfaiWarning)
         return data.cfai.classify("text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), **options)
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of the two models."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def test_cheap_answers_stand_and_the_others_are_the_strong_ones(clefs: Clefs) -> None:
@@ -202,7 +102,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
         middle = int(share * whole.asked.total())
         if end == "budget":
             with pytest.raises(cf.BudgetError, match="used up"):
-                call(budget=Purse(middle))
+                call(budget=RequestBudget(middle))
         else:
             stop_at(here, middle, monkeypatch)
             error = asyncio.CancelledError if awaited else cf.Stopped
@@ -296,10 +196,10 @@ def test_a_plan_is_a_range_and_sends_nothing(clefs: Clefs) -> None:
     ("cascade", "count", "why"),
     [
         (cf.Cascade(FLASH, OMNI), 15, "15 rows are too few to show it"),
-        (cf.Cascade("embeddings", OMNI), 120, "120 rows are too few to learn from 100 of them"),
+        (cf.Cascade("embeddings", OMNI), 120, "100 of the 120 distinct rows would be needed for training"),
         (cf.Cascade(OMNI, FLASH, 0.8, 0.8), 120, "it costs at least as much as clef-flash alone"),
     ],
-    ids=["few rows", "too few to learn", "the cheap one is dearer"],
+    ids=["few rows", "too few to train", "the cheap one is dearer"],
 )
 def test_where_it_does_not_pay_the_strong_model_answers(clefs: Clefs, cascade: Any, count: int, why: str) -> None:
     """It says so before anything is sent, and nothing is asked of anything else."""
@@ -340,6 +240,63 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
         classified(data, truth="topic")
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (200, "of 200 answers are those of clef-omni or the 100 truths given; "),
+        (20, "every answer is one of clef-omni or the 10 truths given: "),
+    ],
+)
+def test_the_certificate_counts_the_truths(clefs: Clefs, count: int, words: str) -> None:
+    """Answers that are truths are not said to be those of the strong model, where few rows are asked of it, too."""
+    data = frame(count)[:count].reset_index(drop=True)
+    data["gold"] = [LABELS[right(text) == LABELS[0]] if at % 2 else None for at, text in enumerate(data["text"])]
+    cascade = cf.Cascade(FLASH, OMNI, 0.8 if count == 200 else 0.95, 0.8)
+    assert data.cfai.classify.plan("text", LABELS, model=cascade, truth="gold").least <= count // 2
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        data.cfai.classify("text", LABELS, model=cascade, truth="gold")
+    certificate = cf.last_run().certificate
+    assert words in certificate.words
+    assert certificate.known == count // 2
+    assert [str(each.message).rpartition(". ")[2] for each in noted] == (
+        [] if count == 200 else ["clef-omni is asked about every row without a truth."]
+    )
+
+
+@pytest.mark.parametrize(
+    "given", [["no", "yes"], ["False", "TRUE"], ["n", "1"], [0, 1], [0.0, 1.0], [np.False_, np.True_], [False, "Yes"]]
+)
+def test_truths_of_a_yes_or_no_are_read_as_such(clefs: Clefs, given: list[Any]) -> None:
+    """Words, numbers and booleans: "no" and "False" are a no."""
+    data = frame(200)[:200].reset_index(drop=True)
+    data["gold"] = pd.Series([given[at % 2] if at < 40 else None for at in range(200)], dtype=object)
+    cascade = cf.Cascade(FLASH, OMNI, 0.8, 0.8)
+    found = data.cfai.check("text", "It is about money.", model=cascade, truth="gold")
+    assert found[:40].tolist() == [False, True] * 20
+    assert (cf.last_run().answered_by[:40] == "truth").all()
+
+
+@pytest.mark.parametrize(
+    ("verb", "truth", "why"),
+    [
+        (("classify", LABELS), "Billing", "row 7 has 'Billing', which is not one of the labels 'billing', 'shipping'"),
+        (("classify", [f"label {at}" for at in range(30)]), "label 30", "'label 9', ..."),
+        (("check", "It is about money."), "nope", "truth of check: row 7 has 'nope', which is neither True nor False"),
+        (("check", "It is about money."), 2, "row 7 has 2, which is neither"),
+        (("check", "It is about money."), [True], r"row 7 has \[True\], which is neither"),
+    ],
+)
+def test_a_truth_that_is_not_an_answer_is_refused(clefs: Clefs, verb: Any, truth: Any, why: str) -> None:
+    """The error names the row, the value and what is allowed; nothing is sent."""
+    data = frame(200)[:200].set_axis(range(200))
+    data["gold"] = pd.Series([truth if at == 7 else None for at in range(200)], dtype=object)
+    name, about = verb
+    with pytest.raises(ValueError, match=why):
+        getattr(data.cfai, name)("text", about, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), truth="gold")
+    assert not clefs.asked
+
+
 def test_gold_of_a_review_is_a_truth_everywhere(clefs: Clefs) -> None:
     """``truth=cf.gold(name)`` lays itself on the rows, for a cascade and a comparison; elsewhere it says how to."""
     data = frame(120)[:120]
@@ -369,7 +326,7 @@ def test_embeddings_learn_from_the_strong_model(tmp_path: Path, own: bool) -> No
     data = pd.DataFrame({"text": [f"{word} {at}" for at in range(300) for word in ("parcel", "money")]})
     data["truth"] = [LABELS[1], LABELS[0]] * 300
     with pytest.MonkeyPatch.context() as patch, cf.connect(here, store=tmp_path / "s.sqlite", rate=None):
-        patch.setitem(globals(), "right", lambda text: LABELS[1] if text.startswith("parcel") else LABELS[0])
+        patch.setattr("cascade_models.right", lambda text: LABELS[1] if text.startswith("parcel") else LABELS[0])
         if own:
             random = np.random.default_rng(0)
             middle = np.where(data["truth"] == LABELS[0], 1.0, -1.0)[:, None] * np.ones((1, 8))

@@ -1,4 +1,4 @@
-"""Models compared on the same rows: priced first, one purse, one table, and nothing paid twice."""
+"""Models compared on the same rows: priced first, one budget, one table, and nothing paid twice."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_models_and_cascades_are_each_in_the_table() -> None:
 
 
 def test_a_refused_model_does_not_stop_the_others() -> None:
-    """What ends one model is in the table; where none answers it is raised; a budget is one purse."""
+    """What ends one model is in the table; where none answers it is raised; a budget holds for all models together."""
     plan = tickets().cfai.compare.plan(TASK, "text", models=MODELS)
     enough = plan.table.loc[CLEF, "neurons"] * 1.2
     found = tickets().cfai.compare(TASK, "text", models=MODELS, neurons=enough)
@@ -188,7 +188,7 @@ def test_failed_rows_are_counted_and_not_wrong() -> None:
 
 
 def test_the_front_and_the_best() -> None:
-    """The front holds whom nobody beats; unknown prices are on no front; of two alike the cheaper is the best."""
+    """The front has the models that no other beats, none of unknown price; of two alike the cheaper is the best."""
     table = pd.DataFrame({"accuracy": [0.7, 0.6, 0.9, 0.99], "usd_per_1k": [1.0, 2.0, 5.0, np.nan]}, index=list("abcd"))
     assert front(table, "accuracy").tolist() == [True, False, True, False]
     found = cf.frame.compare.Comparison(table, table, table, table, table, "cloudflare", "classify", {})

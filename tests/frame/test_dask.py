@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gc
 import os
@@ -184,9 +185,23 @@ def test_a_budget_lives_as_long_as_its_call(emulator: Emulator, frame: Any, monk
     gc.collect()
     pickle.loads(copied)(pd.DataFrame({"text": ["another parcel"]}))
     assert dask_part._budgets[name].spent > spent
-    dask_report._reports.clear()
+    dask_report._newest.clear()
     pd.Series(["a letter"]).cfai.embed()  # cf.last_run() is another report now
     until(lambda: gc.collect() >= 0 and name not in dask_part._budgets, seconds=5.0)
+
+
+def test_a_report_lives_as_long_as_its_call(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many plans and calls came after it; a plan makes none."""
+    monkeypatch.setattr(dask_report, "_newest", collections.deque(maxlen=2))
+    lazy = frame.cfai.embed("text")
+    for _ in range(3):
+        frame.cfai.sentiment.plan("text")
+    assert len(dask_report._newest) == 1
+    for _ in range(3):
+        frame.cfai.sentiment("text")
+    lazy.compute(scheduler="synchronous")
+    assert cf.last_run().receipt.startswith("embed: 20 rows in 4 of 4 partitions")
+    assert len(dask_report._newest) == 2
 
 
 def test_what_was_answered_is_noted_of_the_latest_calls(
@@ -372,7 +387,7 @@ def test_what_is_pickled_holds_no_token_and_no_session(emulator: Emulator, frame
     lazy = frame.cfai.embed("text")
     (part,) = {id(one): one for one in lazy.expr.operands if hasattr(one, "session")}.values()
     again = pickle.loads(pickle.dumps(part))
-    assert again._held == []
+    assert again.held == []
     assert "text" not in lazy._name
     object.__setattr__(again, "session", "another")
     found: list[BaseException] = []

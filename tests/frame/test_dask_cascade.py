@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cascade_models import FLASH, LABELS, OMNI, Clefs, luck, right, stop_at
 from processes import until
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, luck, right, stop_at
-from test_every_verb import Purse
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
 from cfai_nb.frame.dask import _parts_in
@@ -50,14 +50,6 @@ def rows(count: int = 120) -> pd.DataFrame:
     known = [right(text) if text and luck(text, "known") < 0.2 else None for text in every]
     index = [7 * at for at in range(len(every))]
     return pd.DataFrame({"text": every, "kind": pd.Categorical(["a"] * len(every)), "known": known}, index)
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of a cheap and a strong model."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def same(made: Any, given: Any) -> None:
@@ -159,7 +151,8 @@ def test_a_plan_is_the_range_of_pandas(clefs: Clefs) -> None:
     assert not clefs.asked
     assert repr(plan) == repr(one).replace("120 distinct", "120 distinct, in 4 partitions")
     assert (plan.at_least, plan.expected_cost, plan.at_most) == (one.at_least, one.expected_cost, one.at_most)
-    assert (plan.rows, plan.missing, plan.distinct, plan.least) == (132, 2, 120, one.least)
+    e = plan.estimate
+    assert (e.rows, e.missing, e.distinct, plan.least) == (132, 2, 120, one.least)
     frame.cfai.classify("text", LABELS, model=CASCADE).compute(scheduler="threads")
     assert frame.cfai.classify.plan("text", LABELS, model=CASCADE).at_least.neurons == 0
 
@@ -176,7 +169,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     here, middle = Clefs(), int(share * whole.asked.total())
     with cf.connect(here, store=tmp_path / "here.sqlite", rate=None):
         if end == "budget":
-            lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=Purse(middle))
+            lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=RequestBudget(middle))
             with pytest.raises(cf.BudgetError, match="used up"):
                 lazy.compute(scheduler="threads")
         else:
@@ -248,6 +241,7 @@ def test_gold_of_a_review_is_taken_and_loose_truths_are_refused(clefs: Clefs) ->
     options = {"model": CASCADE, "truth": cf.gold("hand"), "probabilities": True}
     made = frame.cfai.classify("text", LABELS, **options).compute(scheduler="threads")
     assert (made["answered_by"] == "truth").sum() == 40
+    assert "clef-omni or the 40 truths given" in cf.last_run().certificate.words
     same(made, data.cfai.classify("text", LABELS, **options))
     with pytest.raises(cf.InputError, match="truth: a list does not belong to the parts of a Dask frame"):
         frame.cfai.classify("text", LABELS, model=CASCADE, truth=data["known"].tolist())
@@ -266,7 +260,7 @@ def test_rows_that_change_meanwhile_are_noticed(clefs: Clefs) -> None:
         return pd.DataFrame({"text": [f"text {row} {len(reads) // 3}" for row in range(40)]})
 
     frame = dd.from_map(read, range(2), meta=pd.DataFrame({"text": pd.Series([], dtype=object)}))
-    with pytest.raises(cf.InputError, match="other rows when it was read again"):
+    with pytest.raises(cf.InputError, match="different rows the second time it was read"):
         frame.cfai.classify("text", LABELS, model=CASCADE).compute(scheduler="synchronous")
 
 
@@ -276,7 +270,7 @@ def test_nothing_secret_is_in_the_graph(clefs: Clefs) -> None:
     graph = dict(lazy.__dask_graph__())
     assert not any("apples" in str(key) for key in graph)
     parts = list(_parts_in(pickle.loads(pickle.dumps(graph))))
-    assert [part._held for part in parts] == [[]]
+    assert [part.held for part in parts] == [[]]
     assert repr(cf.session.current().store_path).encode() not in pickle.dumps(graph)
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pandas as pd
@@ -19,14 +20,16 @@ import pyarrow.parquet as pq
 import pytest
 from intercept import Faulty, failure, poison
 from processes import ended, environment
-from test_every_verb import CASES
+from verb_cases import CASES
 
 import cfai_nb as cf
+from cfai_nb._engine.run_options import RunOptions
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.frame.call import Call
 from cfai_nb.frame.enrich import batches
 from cfai_nb.frame.enrich.batches import Reader, source_of
 from cfai_nb.frame.enrich.enrich_columns import made_of
+from cfai_nb.frame.enrich.enrich_report import EnrichReport
 from cfai_nb.frame.enrich.parts import Part, left
 
 EMBED = {"vector": (cf.Embed(), "text", {"model": "bge-base-en-v1.5"})}
@@ -160,8 +163,10 @@ def test_a_change_is_noticed(emulator: Emulator, tmp_path: Path) -> None:
         cf.ColumnError, match=r"'vector' was embed with @cf/baai/bge-base.* and now is embed with .*small"
     ):
         cf.enrich(source, out, other)
-    with pytest.raises(cf.ColumnError, match=r"column 'topic' was not asked for then"):
+    with pytest.raises(cf.ColumnError, match=r"something else: the parts there lack column 'topic'"):
         cf.enrich(source, out, {**EMBED, "topic": (cf.Sentiment(), "text")})
+    with pytest.raises(cf.ColumnError, match=r"the parts there have a column 'vector' that this call does not ask for"):
+        cf.enrich(source, out, {"topic": (cf.Sentiment(), "text")})
     table = pq.read_table(source / "000020.parquet")
     pq.write_table(table.slice(0, 10), source / "000020.parquet")
     with pytest.raises(cf.ColumnError, match=r"000020.parquet was changed .*overwrite=True"):
@@ -323,6 +328,7 @@ def test_rows_that_fail_say_why(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [f"{i} {word}" for i, word in enumerate(words)]}), tmp_path / "in.parquet")
     with pytest.warns(cf.CfaiWarning, match=r"120 answers failed .*: row 30, column 'vector': "):
         report = cf.enrich(tmp_path / "in.parquet", tmp_path / "out", EMBED, memory=1_600_000)
+    assert (report.event.done, report.event.failed, report.failed, report.event.rows) == (50, 120, 120, 170)
     made = read(tmp_path / "out").to_pandas()
     bad = list(range(30, 150))
     assert made.index[made["vector"].isna()].tolist() == made.index[made["vector__error"].notna()].tolist() == bad
@@ -334,6 +340,33 @@ def test_rows_that_fail_say_why(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["bad"]}), tmp_path / "few/a.parquet")
     with pytest.raises(cf.RowsFailed, match="1 answer failed"):
         cf.enrich(tmp_path / "few", tmp_path / "o3", EMBED)
+
+
+def test_what_failed_before_is_not_reported_again(tmp_path: Path) -> None:
+    """Reasons in the source, or of other columns that end so, are not failures of this call."""
+    front = Faulty(poison(failure(400, 5006), word=b"bad"))
+    cf.connect(front, store=tmp_path / "s.sqlite", rate=None)
+    pq.write_table(pa.table({"text": ["bad", "fine", "good"], "other": ["one", "two", "bad"]}), tmp_path / "in.parquet")
+    columns: dict[str, Any] = {name: (cf.Sentiment(), name) for name in ("text", "other")}
+    with pytest.warns(cf.CfaiWarning, match="2 answers failed"):
+        first = cf.enrich(tmp_path / "in.parquet", tmp_path / "one", {f"{on}_mood": columns[on] for on in columns})
+    assert first.failures[["row", "column"]].to_numpy().tolist() == [[0, "text_mood"], [2, "other_mood"]]
+    assert (first.event.done, first.event.failed) == (1, 2)
+    assert first.failed == 2
+    good = cf.enrich(tmp_path / "one", tmp_path / "two", {"long": (cf.Check(condition="It is long."), "text_mood")})
+    assert (good.failed, len(good.failures)) == (0, 0)
+    with pytest.warns(cf.CfaiWarning, match="1 answer failed and is null in .*: row 2, column 'again'"):
+        cf.enrich(tmp_path / "two", tmp_path / "three", {"again": columns["other"]}, cache=False)
+
+
+@pytest.mark.parametrize(("cache", "words"), [(True, "asked for again"), ("only", 'cache="only" does not ask again')])
+def test_damaged_answers_are_said_as_everywhere(tmp_path: Path, cache: Any, words: str) -> None:
+    """They are asked for again; with cache="only" they are not, and the note does not say so."""
+    run = SimpleNamespace(stopped=False, error=None, damaged=1, store_failure=None, options=RunOptions(cache=cache))
+    report = EnrichReport(tmp_path, 3, {"mood__error": "mood"})
+    report.follow(SimpleNamespace(run=run))  # type: ignore[arg-type]
+    assert report.conclude("keep") == []
+    assert [note for note in report.notes if words in note] == report.notes != []
 
 
 def test_mistakes_are_found_before_anything_is_sent(emulator: Emulator, tmp_path: Path) -> None:

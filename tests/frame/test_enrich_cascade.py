@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
-from test_every_verb import Purse
+from cascade_models import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
+from verb_cases import RequestBudget
 
 import cfai_nb as cf
 
@@ -29,14 +29,6 @@ def written(folder: Path, count: int = 300, files: int = 3) -> Path:
         part = texts[at * count // files : (at + 1) * count // files]
         pd.DataFrame({"id": range(len(part)), "text": part}).to_parquet(folder / f"{at}.parquet")
     return folder
-
-
-@pytest.fixture
-def clefs(tmp_path: Path) -> Clefs:
-    """A session of a cheap and a strong model."""
-    made = Clefs()
-    cf.connect(made, store=tmp_path / "s.sqlite", rate=None)
-    return made
 
 
 def _same_as_one_frame(got: pd.DataFrame, expected: Any, report: Any) -> Any:
@@ -107,7 +99,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     with cf.connect(here, store=tmp_path / "here.sqlite", rate=None):
         if end == "budget":
             with pytest.raises(cf.BudgetError, match="used up"):
-                cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, budget=Purse(middle))
+                cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, budget=RequestBudget(middle))
         else:
             stop_at(here, middle, monkeypatch)
             with pytest.raises(cf.Stopped, match="The same call goes on"):
@@ -176,7 +168,7 @@ def test_embeddings_learn_from_all_files(clefs: Clefs, tmp_path: Path, cheap: An
     with cf.connect(here := Clefs(), store=tmp_path / "other.sqlite", rate=None):
         middle = int(0.5 * bought.total())
         with pytest.raises(cf.BudgetError, match="used up"):
-            cf.enrich(source, tmp_path / "other", columns, memory=800_000, budget=Purse(middle))
+            cf.enrich(source, tmp_path / "other", columns, memory=800_000, budget=RequestBudget(middle))
         cf.enrich(source, tmp_path / "other", columns, memory=800_000)
         assert here.asked == bought
     assert pd.read_parquet(tmp_path / "other").equals(got)
@@ -213,6 +205,8 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs, tmp_path: Path, review: 
     assert (mine.rows, mine.asked, mine.kept) == (
         one.certificate.rows, one.certificate.asked, one.certificate.kept,
     )  # fmt: skip
+    assert f"or the {mine.known} truths given" in mine.words
+    assert mine.known == one.certificate.known == (one.answered_by == "truth").sum()
     again = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
     assert (again.certificates["topic"].words, clefs.asked) == (mine.words, asked)
     with pytest.raises(cf.ColumnError, match="holds parts of something else"):
@@ -275,6 +269,12 @@ def test_other_columns_go_beside_it(clefs: Clefs, tmp_path: Path) -> None:
         ((TASK, "text", {"model": CASCADE}), {"memory": 100_000, "rows": 1_000}, cf.InputError, "bytes a distinct row"),
         ((TASK, "text", {"truth": "text"}), {}, TypeError, "truth= goes with model=cf.Cascade"),
         ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "truth: There is no column 'none'"),
+        (
+            (TASK, "text", {"model": CASCADE, "truth": "text"}),
+            {},
+            ValueError,
+            "row 0 has 'text 0', which is not one of",
+        ),
         ((TASK, "text", {"model": CASCADE, "truth": ["a"]}), {}, cf.InputError, "a list does not belong to the parts"),
     ],
 )

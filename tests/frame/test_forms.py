@@ -9,17 +9,19 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.run_options import NAMES, RunOptions, documented
-from cfai_nb.accessor import WidgetMethod
+from cfai_nb.accessor import WidgetVerb
 from cfai_nb.frame.verb import Verb
 from cfai_nb.frame.verb_help import ON_VECTORS
 
 TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", None, "The app crashes"]
-VERBS = sorted(name for name, made in vars(cf.Accessor).items() if isinstance(made, Verb))
+WIDGETS = sorted(name for name, made in vars(cf.Accessor).items() if isinstance(made, WidgetVerb))
+VERBS = sorted(name for name, made in vars(cf.Accessor).items() if isinstance(made, Verb) and name not in WIDGETS)
 #: Verbs on vectors, given texts: what they are called with, and how many calls a plan of it has.
 CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any], int]] = {
     "search": (("refund", 2, "text"), {}, 2),
@@ -123,14 +125,6 @@ def test_examples_of_vector_verbs_run(frame: pd.DataFrame, name: str) -> None:
     assert set(eval(ON_VECTORS[name], {"shop": shop}).index) <= {*shop.index, *range(len(shop))}
 
 
-@pytest.mark.parametrize("name", ["map", "compare", "run", "label_clusters", "discover", "verify", "to_vectorize"])
-def test_what_takes_more_than_a_column_shows_how(frame: pd.DataFrame, name: str) -> None:
-    """Verbs that are not one task say what they return, and show a call."""
-    doc = getattr(frame.cfai, name).__doc__
-    assert "\nReturns\n-------\n" in doc
-    assert "\nExamples\n--------\n>>> " in doc
-
-
 def test_the_column_may_be_given_by_name(frame: pd.DataFrame) -> None:
     """``on=`` by name is the first argument, in every form."""
     assert frame.cfai.embed.plan(on="text").estimate.distinct == 3
@@ -138,14 +132,27 @@ def test_the_column_may_be_given_by_name(frame: pd.DataFrame) -> None:
     assert len(asyncio.run(frame.cfai.filter.aio(on="text", condition="It is about money."))) <= 4
 
 
-def test_widgets_explain_themselves(frame: pd.DataFrame) -> None:
+@pytest.mark.parametrize("name", WIDGETS)
+def test_widgets_explain_themselves(frame: pd.DataFrame, name: str) -> None:
     """What opens a widget shows the signature and docstring of the widget, without the data."""
-    for name, made in vars(cf.Accessor).items():
-        if isinstance(made, WidgetMethod):
-            verb = getattr(frame.cfai, name)
-            assert "data" not in inspect.signature(verb).parameters
-            assert "\nExamples\n--------\n>>> " in verb.__doc__
-            assert "\ndata :" not in verb.__doc__
+    verb = getattr(frame.cfai, name)
+    assert "data" not in inspect.signature(verb).parameters
+    assert "\nExamples\n--------\n>>> " in verb.__doc__
+    assert "\ndata :" not in verb.__doc__
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_widgets_have_three_forms(frame: pd.DataFrame, name: str) -> None:
+    """They open plainly and awaited, and have no price."""
+    picture = np.zeros((4, 4), dtype=np.uint8)
+    sound = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(28)
+    data = frame.assign(picture=[picture] * 5, sound=[sound] * 5)
+    args = {"review": ("text", ["a", "b", "a", "b", "a"]), "playground": ("text",)}.get(name, ())
+    verb = getattr(data.cfai, name)
+    opened = verb(*args)
+    assert type(asyncio.run(verb.aio(*args))) is type(opened)
+    with pytest.raises(ValueError, match=rf"{name}\(\) sends no rows here, so there is nothing to price"):
+        verb.plan(*args)
 
 
 def test_run_options_are_declared_once() -> None:

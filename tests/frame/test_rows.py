@@ -243,7 +243,7 @@ def test_a_wrong_column_says_which_there_are(on: Any, template: bool, words: str
 
 
 def test_a_name_of_two_columns_is_refused() -> None:
-    """A label that names several columns is told as such."""
+    """A label that names several columns is reported as such."""
     frame = pd.DataFrame([["a", "b"]], columns=["t", "t"])
     for on, template in (("t", False), ("{t}", True)):
         with pytest.raises(cf.ColumnError, match="names 2 columns"):

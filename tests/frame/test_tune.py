@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,13 @@ def frame(emulator: Any) -> pd.DataFrame:
 
 class Wordy(cf.Classify):
     """Nothing of its own: a task that a user subclassed."""
+
+
+class Spelled:
+    """Returns how each verb was called."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **options: (name, args, options)
 
 
 def test_halves_share_no_text_and_hold_all_labels() -> None:
@@ -104,6 +113,42 @@ def test_the_budget_decides_how_many_rows_choose(frame: pd.DataFrame) -> None:
     with pytest.raises(cf.BudgetError, match="Nothing was sent"):
         frame.cfai.tune(task, "text", truth="truth", budget=0.02 * most, cache=False, progress=False)
     assert cf.ledger()["usd"].sum() == spent
+
+
+def test_a_plan_is_the_most_whatever_wins(frame: pd.DataFrame) -> None:
+    """The dearest candidates stay to the end of a plan: it costs what the bill of the rounds and the last one do."""
+    long = cf.Classify(labels=LABELS, instructions="word " * 300)
+    given: dict[str, Any] = {"truth": "truth", "variants": {"long": long}}
+    task = cf.Classify(labels=LABELS)
+    plan = frame.cfai.tune.plan(task, "text", **given)
+    match = tune._Match(frame, task, "text", "truth", given["variants"], None, 0, {})
+    each = [match._price(tried, match.choosing) / len(match.choosing) for tried in match.tried]
+    last = [match._price(tried, match.judging) for tried in match.tried]
+    most = tune.bill(tune.rounds(len(match.tried), len(match.choosing)), each) + max(last) + last[0]
+    assert plan.cost.neurons == pytest.approx(most, rel=0.01)
+    assert "long, round 2" in repr(plan)
+
+
+def test_one_text_is_one_variant(frame: pd.DataFrame) -> None:
+    """Its letters are not variants of their own."""
+    for variants in ("be short", ["be short"], cf.Classify(labels=LABELS, instructions="be short")):
+        found = tune.candidates(cf.Classify(labels=LABELS), "text", variants, [])
+        assert [each.task.instructions for each in found[1:]] == ["be short"]
+
+
+def test_the_code_of_a_task_makes_it_again(frame: pd.DataFrame) -> None:
+    """Also with gold of NumPy, questions, and a subclass: what is printed can be run."""
+    namespace = {"df": SimpleNamespace(cfai=Spelled()), "cf": cf, "Wordy": Wordy, "datetime": datetime}
+    tasks: list[cf.Task] = [
+        cf.Generate(examples=[("a parcel", np.str_("parcel"))], schema={"due": datetime.date}, max_tokens=20),
+        cf.Classify(labels=[np.str_("a"), np.str_("b")]), Wordy(labels={"a": "first", "b": None}),
+        cf.Ask(questions={"r": cf.yes_no("Refund?", yes="money"), "k": cf.choice("a", "b", c="third")}),
+    ]  # fmt: skip
+    for task in tasks:
+        name, args, options = eval(tune.code_of(task, "text"), namespace)
+        made = args[0] if name == "run" else type(task)(**dict(zip(task.positional, args[1:], strict=False)), **options)
+        assert tune.code_of(made, "text") == tune.code_of(task, "text")
+        assert "np." not in tune.code_of(task, "text")
 
 
 def test_what_cannot_be_tuned_is_refused(frame: pd.DataFrame) -> None:

@@ -178,7 +178,7 @@ def test_vectors_written_as_text_are_never_embedded(frame: pd.DataFrame, tmp_pat
     assert texts.cfai.embed().notna().all()
 
 
-def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
+def test_options_without_effect_are_reported(frame: pd.DataFrame) -> None:
     """On vectors that are there, an option that asks for a model or the like is refused; limits hold of themselves."""
     vector = frame["vec"].iloc[0]
     for options in ({"model": "bge-m3"}, {"gateway": "g"}, {"queue": True}, {"cache": "refresh"}, {"fetch": True}):
@@ -204,7 +204,7 @@ def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
     assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
 
 
-def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None:
+def test_a_column_of_pictures_is_reported_before_sending(emulator: Emulator) -> None:
     """Verbs that read text say which column holds what, before anything is sent."""
     picture = draw(Order("a red circle", 64, 64))
     made = pd.DataFrame({"img": [picture, picture], "list": [["a"], {"b": 1}], "text": ["a", "b"]})
@@ -472,8 +472,8 @@ def test_what_is_given_is_any_type(frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("verb", ["search", "similarity", "sim_join"])
-def test_column_and_query_are_charged_out_of_one_purse(emulator: Emulator, verb: str) -> None:
-    """What is embedded for a verb on vectors is in the book and the last run, and one budget holds for all of it."""
+def test_column_and_query_are_charged_to_one_budget(emulator: Emulator, verb: str) -> None:
+    """What is embedded for a verb on vectors is in the ledger and the last run, and one budget holds for all of it."""
     texts = pd.Series(TEXTS, name="text")
     query = "a refund " * 40 if verb != "sim_join" else pd.Series(["a refund " * 40], name="text")
     do = {
@@ -487,8 +487,8 @@ def test_column_and_query_are_charged_out_of_one_purse(emulator: Emulator, verb:
         do(neurons=max(each) * 1.01)
     assert emulator.billed <= max(each) * 1.01
     do(neurons=sum(each) * 1.01)
-    book = pd.DataFrame(cf.ledger())
-    assert set(book["verb"]) == {"embed"}
-    assert book["neurons"].sum() == pytest.approx(emulator.billed)
-    assert book.loc[book["requests"] > 0, "rows"].sum() == 5
+    entries = pd.DataFrame(cf.ledger())
+    assert set(entries["verb"]) == {"embed"}
+    assert entries["neurons"].sum() == pytest.approx(emulator.billed)
+    assert entries.loc[entries["requests"] > 0, "rows"].sum() == 5
     assert cf.last_run().receipt.startswith("embed: 1 of 1 rows · 1 request")

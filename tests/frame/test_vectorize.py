@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,6 @@ class Door:
             await self.emulator(scope, again, send)
             return self.after_write()
         return await self.emulator(scope, receive, send)
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    """An emulator that is the current session, with a store."""
-    made = Door(vectorize_delay=2)
-    with cf.connect(made, store=tmp_path / "s.sqlite"):
-        yield made
 
 
 @pytest.fixture
@@ -198,7 +190,7 @@ def test_stop_keeps_what_was_acknowledged(tmp_path: Path, monkeypatch: pytest.Mo
     """Stop drains the call under way, says what is there, and the same call sends the rest."""
     door, data, asked = Door(), numbers(12_000), []
     stop = RequestJob.stop
-    monkeypatch.setattr(RequestJob, "stop", lambda errand: (asked.append(True), stop(errand)))
+    monkeypatch.setattr(RequestJob, "stop", lambda job: (asked.append(True), stop(job)))
     with cf.connect(door, store=tmp_path / "s.sqlite"):
         door.at_write = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 2 else None
         door.until = lambda: bool(asked) or len(door.written) != 1
@@ -233,7 +225,7 @@ def test_killed_in_the_middle(tmp_path: Path, bare_environment: dict[str, str]) 
         assert (child.returncode, said) == (-signal.SIGKILL, "")
         door.at_write = lambda number: None
         with cf.connect(base_url=server.url, account_id="a" * 32, api_token=TOKEN, store=store, rate=None):
-            # What the dead process had sent and nobody acknowledged goes out again, which changes nothing.
+            # What the dead process had sent without an acknowledgement is sent again, which changes nothing.
             done = numbers(12_000).cfai.to_vectorize("notes", wait=30)
             assert (done.sent, done.skipped, done.visible) == (2000, 10_000, True)
             found = numbers(12_000).cfai.search(numbers(12_000)[11_999], 1, index="notes")
@@ -325,7 +317,7 @@ def test_ids_of_a_column(notes: pd.DataFrame) -> None:
         doubled.cfai.search("refund my money please", 2, index="numbered", id="number")
 
 
-def test_a_frame_that_says_otherwise_is_told(notes: pd.DataFrame) -> None:
+def test_a_frame_that_says_otherwise_is_reported(notes: pd.DataFrame) -> None:
     """Where metadata and the frame differ the frame's cell is shown, with a warning."""
     with pytest.warns(cf.CfaiWarning, match=r"holds another 'team' for the id 't0' than row 't0'.*join=False"):
         found = notes.assign(team="z").cfai.search("refund my money please", 1, index="notes")
@@ -368,7 +360,7 @@ def test_more_than_the_service_describes(door: Door) -> None:
     )
 
 
-def test_whose_vectors_an_index_holds(frame: pd.DataFrame) -> None:
+def test_which_model_made_the_vectors_of_an_index(frame: pd.DataFrame) -> None:
     """The model comes from the index, from the frame's vectors, or from model=; else it is an error."""
     cls = frame["text"].cfai.embed(model="bge-base-en-v1.5", pooling="cls")
     cls.cfai.to_vectorize("cls", create=True, wait=True)
@@ -429,7 +421,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) -> None:
+def test_what_cannot_be_written_is_reported_before(frame: pd.DataFrame, door: Door) -> None:
     """The message says which row or column and what to do, and nothing was sent."""
     for name, (columns, options, words) in REFUSED.items():
         given = frame.assign(same="a")
@@ -442,7 +434,7 @@ def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) 
 
 
 def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
-    """Queries the service would refuse, or answer with nothing, are told before."""
+    """Queries that the service would refuse, or answer with nothing, are refused before they are sent."""
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"top_k": 101}, ValueError, "1 to 100 vectors"),
         ({"top_k": 0}, ValueError, "1 to 100 vectors"),
@@ -493,7 +485,7 @@ def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
     ],
 )  # fmt: skip
 def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -> None:
-    """Each code of Vectorize is told with what to do."""
+    """The error for each code of Vectorize says what to do."""
     body = json.dumps({"success": False, "errors": [{"code": code, "message": "words"}]}).encode()
     error = service_error(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
     assert (type(error), error.code) == (kind, code)

@@ -141,7 +141,7 @@ def test_a_task_of_ones_own_runs_like_a_verb(emulator: Emulator, frame: pd.DataF
 def test_a_wrong_call_says_what_would_be_right(
     emulator: Emulator, frame: pd.DataFrame, call: Any, error: type[Exception], words: list[str]
 ) -> None:
-    """Misspelt options, impossible values, wrong models and columns are told at once, and nothing is sent."""
+    """Misspelt options, impossible values, wrong models and columns are reported at once, and nothing is sent."""
     with pytest.raises(error) as caught:
         call(frame)
     for word in words:
@@ -163,7 +163,7 @@ def test_a_wrong_call_says_what_would_be_right(
     ],
 )
 def test_connect_refuses_what_means_nothing(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    """A default that means nothing is told by connect(), not by the first call."""
+    """A default that means nothing is refused by connect(), not by the first call."""
     with pytest.raises((cf.SetupError, ValueError)) as caught:
         cf.connect("emulator", store=tmp_path / "s.sqlite", **options)
     assert words in str(caught.value)
@@ -199,7 +199,7 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])
-def test_a_token_that_cannot_be_one_is_told_without_being_shown(token: str) -> None:
+def test_a_token_that_cannot_be_one_is_reported_without_being_shown(token: str) -> None:
     """A token with impossible letters is an error that does not repeat it."""
     with pytest.raises(cf.SetupError) as caught:
         cf.connect(account_id="a" * 32, api_token=token)
@@ -254,7 +254,7 @@ def test_signatures_and_docs_are_those_of_the_task(frame: pd.DataFrame) -> None:
     assert set(dir(frame.cfai)) >= {"embed", "classify", "generate", "run"}
 
 
-def test_nothing_ran_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_ran_yet_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """last_run() before any run is a LookupError in words."""
     from cfai_nb.frame import call
 

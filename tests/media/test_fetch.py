@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from PIL import Image
+from inputs import picture
 
 import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
@@ -27,13 +26,6 @@ from cfai_nb.media import Media
 from cfai_nb.media.fetch import Fetcher, _Resolver, is_public
 
 SECRET = "token=hunter2"
-
-
-def picture() -> bytes:
-    """Return a small PNG."""
-    out = io.BytesIO()
-    Image.new("RGB", (8, 6), "red").save(out, "PNG")
-    return out.getvalue()
 
 
 class Site:
@@ -134,7 +126,7 @@ def test_loopback_is_refused_however_it_is_spelled(site: Site, host: str) -> Non
     asked = len(site.asked)
     (found,) = Fetcher(bridge.wait, ports=frozenset({site.port}))([f"http://{host}:{site.port}/a.png?{SECRET}"])
     assert isinstance(found, InputError)
-    assert "is not a public host" in str(found) or "no connection" in str(found)  # a name nobody knows
+    assert "is not a public host" in str(found) or "no connection" in str(found)  # a name that does not exist
     assert SECRET not in str(found)
     assert len(site.asked) == asked
 
@@ -172,7 +164,7 @@ def test_a_name_that_stands_for_a_private_address_is_refused() -> None:
     ],
 )
 def test_what_cannot_be_had_fails_its_row(site: Site, path: str, why: str) -> None:
-    """Redirects inwards or out of http, loops, refusals, what is too big, cut or slow: told without secrets."""
+    """Redirects inwards or out of http, loops, refusals, what is too big, cut or slow: reported without secrets."""
     fetch = site.fetcher(max_bytes=200_000, seconds=0.3 if path == "/slow" else 20)
     found, good = fetch([f"{site.root}{path}?{SECRET}#{SECRET}", f"{site.root}/a.png"])
     assert isinstance(found, InputError)
@@ -357,7 +349,7 @@ def test_cancelling_an_awaited_call_ends_its_fetching(site: Site) -> None:
 
 
 def test_fetching_says_how_far_it_is_and_a_plan_that_it_fetched(site: Site) -> None:
-    """Progress is told in words while it lasts; a plan says that it looked at addresses, and a run takes those."""
+    """Progress is shown in words while it lasts; a plan says that it looked at addresses, and a run takes those."""
     said: list[str] = []
     site.go.clear()
     threading.Timer(0.3, site.go.set).start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from PIL import Image
+from inputs import picture
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
@@ -18,13 +17,6 @@ from cfai_nb.media import as_folder
 from cfai_nb.media.source import media_of
 
 SECRET = "<h1>token=hunter2</h1>"
-
-
-def picture(colour: str = "red") -> bytes:
-    """Return a small PNG."""
-    out = io.BytesIO()
-    Image.new("RGB", (8, 6), colour).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import picture
 from PIL import Image
 
 import cfai_nb as cf
@@ -28,13 +29,6 @@ from cfai_nb.media.picture import FORMATS
 from cfai_nb.media.source import MOST_BYTES, File, as_folder, media_of, of_bytes
 
 IMAGE = frozenset({"image"})
-
-
-def picture(colour: Any = "red", form: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
-    """Return the file of a picture of one colour."""
-    out = io.BytesIO()
-    Image.new("RGB", size, colour).save(out, form, **options)
-    return out.getvalue()
 
 
 def sound(seconds: float = 0.5) -> bytes:
@@ -252,7 +246,7 @@ def test_templates_hold_text_and_media_in_order() -> None:
     (cf.Audio(b""), {"seconds": None, "format": "BIN"}),
 ])  # fmt: skip
 def test_cells_are_bytes_that_know_what_they_are(tmp_path: Path, cell: Any, facts: dict[str, Any]) -> None:
-    """Size, length and format are told; pickle, copies and files keep every byte, and the first two the class."""
+    """Size, length and format are shown; pickle, copies and files keep every byte, and the first two the class."""
     assert {name: getattr(cell, name) for name in facts} == facts
     for again in (pickle.loads(pickle.dumps(cell)), copy.copy(cell), copy.deepcopy(cell)):
         assert (type(again), again) == (type(cell), cell)
@@ -363,7 +357,7 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "cell", [PIXELS.copy(), bytearray(PNG), Image.new("RGB", (8, 6))], ids=lambda c: type(c).__name__
 )
-def test_what_changes_in_memory_is_told_too(cell: Any) -> None:
+def test_what_changes_in_memory_is_noticed_too(cell: Any) -> None:
     """Arrays, pictures and byte arrays are not copied for a run: one that changed is not sent for another."""
     media = media_of(cell)
     assert isinstance(media, Media)

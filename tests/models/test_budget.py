@@ -23,16 +23,16 @@ from cfai_nb.session import listings
 LABELS = ["billing", "shipping"]
 
 
-def words(count: int) -> pd.Series:
+def uneven(count: int) -> pd.Series:
     rng = np.random.default_rng(0)
     return pd.Series([f"text number {i} " + "word " * int(n) for i, n in enumerate(rng.integers(1, 60, count))])
 
 
-@pytest.mark.parametrize("purse", [{"budget": 1e-9}, {"neurons": 0.001}, {"budget": 0}])
-def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: dict[str, float]) -> None:
+@pytest.mark.parametrize("asked", [{"budget": 1e-9}, {"neurons": 0.001}, {"budget": 0}])
+def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, asked: dict[str, float]) -> None:
     """A budget below the price of the first input refuses at once, says so, and sends nothing."""
     with pytest.raises(cf.BudgetError) as caught:
-        words(500).cfai.embed(**purse)
+        uneven(500).cfai.embed(**asked)
     assert "Nothing was sent" in str(caught.value)
     assert "Not even the first request fits" in str(caught.value)
     assert "raise budget=" in str(caught.value)
@@ -41,7 +41,7 @@ def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: di
 
 def test_what_fits_is_done(emulator: Emulator) -> None:
     """A budget of the plan's own estimate is enough for all of it."""
-    texts = words(300)
+    texts = uneven(300)
     estimate = texts.cfai.embed.plan().estimate
     assert texts.cfai.embed(neurons=estimate.cost.neurons).notna().all()
     assert emulator.billed <= estimate.cost.neurons
@@ -53,7 +53,7 @@ def test_what_fits_is_done(emulator: Emulator) -> None:
 @pytest.mark.parametrize("concurrency", [1, 7, "auto"])
 def test_a_budget_that_ends_in_mid_run_ends_it(emulator: Emulator, share: float, concurrency: Any) -> None:
     """The bill never passes the limit; the run ends with one error, keeps what was delivered, and can be resumed."""
-    texts = words(150)
+    texts = uneven(150)
     usage = texts.cfai.generate.plan("Repeat: {value}").estimate.usage
     prompts = price(Usage({"input_tokens": usage.amounts["input_tokens"]}), default("generate")).neurons
     assert prompts is not None
@@ -71,7 +71,7 @@ def test_a_budget_that_ends_in_mid_run_ends_it(emulator: Emulator, share: float,
 
 def test_reservations_are_trued_up(emulator: Emulator) -> None:
     """Setting aside the most a reply may cost does not keep out what in the end is paid for: all of it is done."""
-    texts = words(100)
+    texts = uneven(100)
     texts.cfai.generate("Repeat: {value}", cache=False)
     bill = emulator.billed
     each = texts.cfai.generate.plan("Repeat: {value}").estimate.cost.neurons / 100
@@ -80,14 +80,14 @@ def test_reservations_are_trued_up(emulator: Emulator) -> None:
 
 def test_stored_answers_need_no_budget(emulator: Emulator) -> None:
     """What the store holds costs nothing, also with a budget of nothing."""
-    texts = words(20)
+    texts = uneven(20)
     texts.cfai.embed()
     assert texts.cfai.embed(budget=0).notna().all()
 
 
 def test_an_unknown_price_is_refused_unless_allowed(emulator: Emulator) -> None:
     """A model without a published price does not fit any budget, unless the budget allows it."""
-    texts = words(5)
+    texts = uneven(5)
     with pytest.raises(cf.BudgetError, match="publishes no price"):
         texts.cfai.embed(model="embeddinggemma-300m", budget=100)
     assert emulator.requests == 0
@@ -96,9 +96,9 @@ def test_an_unknown_price_is_refused_unless_allowed(emulator: Emulator) -> None:
     assert cf.ledger()["neurons"].isna().all()
 
 
-def test_one_purse_for_the_session(tmp_path: Path) -> None:
+def test_one_budget_for_the_session(tmp_path: Path) -> None:
     """A budget given to connect() is shared: what one call spends, the next does not have, also at the same time."""
-    texts = words(200)
+    texts = uneven(200)
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite")
     whole = texts.cfai.embed.plan().estimate.cost.neurons
@@ -121,13 +121,13 @@ def test_one_purse_for_the_session(tmp_path: Path) -> None:
     assert emulator.billed <= whole * 1.5
 
 
-def test_a_purse_of_the_call_goes_before_that_of_the_session(tmp_path: Path) -> None:
+def test_a_budget_of_the_call_goes_before_that_of_the_session(tmp_path: Path) -> None:
     """budget= at a call replaces the session's for that call."""
     emulator = Emulator(rate=None)
     cf.connect(emulator, store=tmp_path / "s.sqlite", budget=0.0)
     with pytest.raises(cf.BudgetError):
-        words(5).cfai.embed()
-    assert words(5).cfai.embed(budget=1.0).notna().all()
+        uneven(5).cfai.embed()
+    assert uneven(5).cfai.embed(budget=1.0).notna().all()
 
 
 def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,12 +154,12 @@ def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.
     assert "1,000 of 10,000" in budget.label
     store.charge([Charge(time=now, neurons=1500.0, exact=True, **facts)])
     with pytest.raises(cf.BudgetError, match="free Neurons"):
-        words(3).cfai.embed(budget="free")
+        uneven(3).cfai.embed(budget="free")
     now += 86_400
-    assert words(3).cfai.embed(budget="free").notna().all()
+    assert uneven(3).cfai.embed(budget="free").notna().all()
 
 
-def test_free_is_one_purse_for_calls_at_once(tmp_path: Path) -> None:
+def test_free_is_one_budget_for_calls_at_once(tmp_path: Path) -> None:
     """Two calls at the same time with budget="free" do not each spend what is left of the day."""
     emulator = Emulator(rate=None, latency=0.05)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")
@@ -306,7 +306,7 @@ def test_waiters_are_served_in_order_and_none_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
-def test_a_cancelled_wait_for_a_budget_holds_up_nobody(late: bool) -> None:
+def test_a_cancelled_wait_for_a_budget_holds_up_no_run(late: bool) -> None:
     """Its place in the line and what it was given go to the next."""
 
     async def main() -> Budget:
@@ -398,7 +398,7 @@ def test_waiting_for_a_budget_costs_nothing_and_hears_stop(tmp_path: Path, monke
     """Rows that wait for a bill look at the budget when there is one; Stop ends their wait and keeps what is paid."""
     emulator = Emulator(rate=None, latency=0.4)
     cf.connect(emulator, store=tmp_path / "s.sqlite")
-    texts = words(60)
+    texts = uneven(60)
     whole = texts.cfai.generate.plan("Repeat: {value}").estimate.cost.neurons
     assert whole is not None
     looks = [0]
@@ -426,16 +426,16 @@ def test_a_request_that_fails_gives_its_reservation_back(tmp_path: Path) -> None
     """Faults before the work cost nothing: the budget of exactly one pass lasts through them."""
     emulator = Emulator(rate=None, faults=[None, "500", "reset", "5006", None, "503"])
     cf.connect(emulator, store=tmp_path / "s.sqlite")
-    texts = words(30)
+    texts = uneven(30)
     whole = texts.cfai.classify.plan(LABELS).estimate.cost.neurons
     with pytest.warns(cf.CfaiWarning, match="1 of 30 rows"):
         texts.cfai.classify(LABELS, neurons=whole, concurrency=1)
     assert cf.last_run().event.done == 29
 
 
-def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulator) -> None:
+def test_an_unknown_price_is_not_a_saving_of_nothing(emulator: Emulator) -> None:
     """Rows of unknown price say so when they come from the store, and no total makes a zero of what is not known."""
-    texts = words(5)
+    texts = uneven(5)
     for _ in range(2):
         texts.cfai.embed(model="embeddinggemma-300m")
     assert "nothing spent · saved 5 rows of unknown price" in cf.last_run().receipt

@@ -128,7 +128,7 @@ def test_defaults_are_current_priced_and_reasoned() -> None:
     assert default("classify").id == "@cf/cloudflare/clef-flash"
 
 
-def test_models_is_a_frame_whose_unknown_prices_are_missing() -> None:
+def test_models_is_a_frame_and_unknown_prices_are_missing() -> None:
     """cf.models() lists current models with missing, never zero, where no price is published."""
     frame = cf.models(retired=True)
     assert frame.index.is_unique

@@ -200,7 +200,7 @@ def test_numbers_get_words_from_texts_or_names() -> None:
     assert set(texts_of(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
 
 
-def test_long_names_are_told_apart() -> None:
+def test_long_names_stay_distinct() -> None:
     """Names that differ only at their ends are cut in the middle, on a map and beside a field."""
     long = [f"a.path.that.goes.on.and.on.through.many.rooms.to.its.end_{at}" for at in range(3)]
     points = np.eye(3).repeat(9, axis=0)
@@ -768,6 +768,9 @@ def test_confusion_counts_and_names_the_rows() -> None:
     assert confusion(guess, [None] * 7, ax=axes()).get_title(loc="left") == ""
     with pytest.raises(ValueError, match="more than 60 cannot be read"):
         confusion([f"label {at}" for at in range(61)], [f"label {at}" for at in range(61)])
+    for cell in (["a"], {"a": 1}, np.zeros(2), (["a"],)):
+        with pytest.raises(ValueError, match="a label is one value a row, such as a text, and here one is"):
+            confusion(pd.Series(["a", "b"]), pd.Series([cell, None], dtype=object))
 
 
 def test_a_truth_in_another_case_is_right() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from scipy.stats import binom, hypergeom
 from cfai_nb import quality
 from cfai_nb.quality.ranking import allowance, as_few, sample_share
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "quality"
+DATA = Path(__file__).parents[1] / "data"
 RUNS = 400
 ROWS = 300
 
@@ -201,13 +200,8 @@ def test_precision_holds(setting: str, precision: float, delta: float) -> None:
 
 
 def proxy(name: str) -> tuple[Scores, Flags]:
-    path = SHARED / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"the labelled proxy scores are not beside the repository: {name}.csv")
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    yes = [row["label"] in ("1.0", "True") for row in rows]
-    return np.array([float(row["proxy_score"]) for row in rows]), np.array(yes)
+    with np.load(DATA / "proxy_scores.npz", allow_pickle=False) as kept:
+        return kept[f"{name}_scores"].astype(float), kept[f"{name}_labels"]
 
 
 @pytest.mark.slow
@@ -293,7 +287,7 @@ def test_nothing_is_kept_without_evidence() -> None:
     assert "every row takes the strong model's answer: the cheap answers differ too often" in hopeless.words
     few = quality.cascade(scores[:15], lambda rows: pytest.fail("a sample cannot show anything"))
     assert not few.keep.any()
-    assert "15 rows leave no room for a single error" in few.words
+    assert "with 15 rows and accuracy=0.95 no error is allowed, so nothing can be saved" in few.words
     none = quality.recall_cut(scores, lambda rows: np.zeros(len(rows)))
     assert not none.keep.any()
     assert "0 positive rows among 300 asked are too few" in none.words

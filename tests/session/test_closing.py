@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
+from inputs import words
 from processes import until
 
 import cfai_nb as cf
@@ -23,10 +23,6 @@ from cfai_nb._engine.store import writer
 from cfai_nb.emulator import Emulator
 
 LABELS = ["billing", "shipping"]
-
-
-def words(count: int, mark: str = "") -> pd.Series:
-    return pd.Series([f"text number {i}{mark}" for i in range(count)])
 
 
 class Aside(threading.Thread):
@@ -89,7 +85,7 @@ def test_a_block_in_several_threads_closes_when_the_last_one_leaves(tmp_path: Pa
     def work(count: int, mark: str) -> int:
         session.__enter__()
         try:
-            return int(words(count, mark).cfai.classify(LABELS).notna().sum())
+            return int(words(count, mark=mark).cfai.classify(LABELS).notna().sum())
         finally:
             session._undo = None  # each thread has a context of its own
             session.__exit__()
@@ -151,7 +147,7 @@ def test_a_store_deleted_in_mid_run_ends_it_and_nothing_is_lost(tmp_path: Path) 
     emulator = Emulator(rate=None, latency=0.02)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite", concurrency=2)
     words(1).cfai.classify(LABELS)
-    run = Aside(lambda: words(200, "!").cfai.classify(LABELS))
+    run = Aside(lambda: words(200, mark="!").cfai.classify(LABELS))
     until(lambda: emulator.requests >= 10)
     for each in tmp_path.iterdir():
         each.unlink()
@@ -160,7 +156,7 @@ def test_a_store_deleted_in_mid_run_ends_it_and_nothing_is_lost(tmp_path: Path) 
     assert "deleted while it was open" in str(error)
     assert emulator.requests < 100
     with pytest.warns(cf.CfaiWarning, match="a new one if there is none"):
-        assert words(200, "!").cfai.classify(LABELS).notna().all()
+        assert words(200, mark="!").cfai.classify(LABELS).notna().all()
     assert sum(emulator.billed_inputs.values()) <= 201 + 14, "those that were in the deleted file only"
     assert len([entry for entry in session.charges() if entry.requests]) > 150
 
@@ -196,7 +192,7 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
     before: tuple[int, int, int] | None = None
     for number in range(50):
         session = cf.connect("emulator", store=tmp_path / f"{number if apart else 0}.sqlite")
-        words(2, str(number)).cfai.classify(LABELS)
+        words(2, mark=str(number)).cfai.classify(LABELS)
         if closed:
             session.close()
         if number == 4:
@@ -208,7 +204,7 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
 
 
 def test_a_store_that_is_closed_under_a_call_that_begins_says_so(tmp_path: Path) -> None:
-    """A call that another thread's close() meets between opening the store and reading it is told to be run again."""
+    """Another thread's close() between opening the store and reading it: the error says to run the call again."""
     with cf.connect("emulator", store=tmp_path / "s.sqlite") as session:
         store = session.store()
         assert store is not None

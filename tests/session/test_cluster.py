@@ -193,7 +193,7 @@ def test_a_cascade_is_one_promise_for_the_cluster(cluster: Any, service: Emulato
     frame, topics = rows("topic of", 2_000, distinct=120), ["billing", "shipping"]
     options = {"model": cf.Cascade("clef-flash", "clef-omni", 0.8, 0.8), "probabilities": True, "concurrency": 8}
     plan = frame.cfai.classify.plan("text", topics, **options)
-    assert (plan.distinct, plan.requests, service.requests) == (120, 240, 0)
+    assert (plan.estimate.distinct, plan.estimate.requests, service.requests) == (120, 240, 0)
     lazy = frame.cfai.classify("text", topics, **options)
     assert TOKEN.encode() not in pickle.dumps(dict(lazy.__dask_graph__()))
     future = cluster.compute(lazy)

@@ -127,7 +127,7 @@ def test_a_wrong_emulator_is_found_out(quirk: str) -> None:
     """Each quirk changes at least one verdict."""
     wanted = {"embed", "chat", "gateway"} if quirk != "no-ai-search" else {"ai-search"}
     outcomes = asked(chosen(wanted, writes=True), quirks={quirk})
-    if quirk == "spend-limit":  # how the gateway is until its window ends: that is told, and is not a verdict
+    if quirk == "spend-limit":  # how the gateway is until its window ends: that is reported, and is not a verdict
         assert ["spend limit" in each.why.casefold() for each in outcomes if each.verdict == "not asked"] == [True]
         return
     assert [each.statement.name for each in outcomes if each.verdict in ("differs", "closed")]

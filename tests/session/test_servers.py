@@ -128,10 +128,6 @@ def server(request: pytest.FixtureRequest, running: tuple[Server, str]) -> Serve
     return here
 
 
-def ledger() -> pd.DataFrame:
-    return pd.DataFrame(cf.ledger())
-
-
 CALLS = {
     "generate": (lambda **o: ROWS.cfai.generate("Say {value}", **o), "You said: Say a red boat", 2),
     "schema": (
@@ -158,10 +154,10 @@ def test_verbs_work_free_of_charge(server: Server, running: Any, verb: str) -> N
     assert {body["model"] for body in chats} == {"llama3.2:3b"}
     assert all(("max_tokens" in body) is (verb != "embed") for body in chats)
     assert not any("max_completion_tokens" in body or "options" in body for body in chats)
-    book = ledger()
-    assert set(book["origin"]) == {running[1]}
-    assert book["neurons"].tolist() == [0.0] * requests
-    assert book["exact"].all()
+    ledger = cf.ledger()
+    assert set(ledger["origin"]) == {running[1]}
+    assert ledger["neurons"].tolist() == [0.0] * requests
+    assert ledger["exact"].all()
     assert "0 Neurons ($0)" in cf.last_run().receipt
     assert "~" not in cf.last_run().receipt
     call(budget=0)
@@ -185,7 +181,7 @@ def test_one_prompt_streams(server: Server) -> None:
     pieces = list(cf.stream("Tell me of rivers.", max_tokens=50))
     assert "".join(pieces) == "You said: Tell me of rivers. "
     assert len(pieces) > 3
-    (row,) = ledger().to_dict("records")
+    (row,) = cf.ledger().to_dict("records")
     assert (row["neurons"], row["exact"], row["verb"]) == (0.0, True, "stream")
     assert server.seen[-1][1]["stream"] is True
 
@@ -209,7 +205,7 @@ def test_vectors_of_another_length_fail_their_rows_and_are_charged(server: Serve
     with pytest.warns(cf.CfaiWarning, match=r"9 of 41 rows failed.*vectors of 4 dimensions.*cache=\"refresh\""):
         pd.Series([f"text {at}" for at in range(40)] + ["a red boat"]).cfai.embed(concurrency=1)
     sent = [path for path, _, _ in server.seen].count("/v1/embeddings")
-    assert len(ledger()) == sent == 2
+    assert len(cf.ledger()) == sent == 2
 
 
 def test_the_model_is_named_where_there_are_several(server: Server) -> None:
@@ -223,7 +219,7 @@ def test_the_model_is_named_where_there_are_several(server: Server) -> None:
         ROWS.cfai.embed()
 
 
-def test_its_refusals_are_told(server: Server) -> None:
+def test_its_refusals_are_reported(server: Server) -> None:
     """A model it does not have ends the run and is named; a row it refuses fails alone; its codes are not ours."""
     with pytest.raises(cf.AccessError, match="other: HTTP 404: model 'other' not found -- check base_url"):
         ROWS.cfai.generate("{value}", model="other")
@@ -308,7 +304,7 @@ def test_the_services_openai_address_is_no_free_server() -> None:
 
 
 @pytest.mark.slow
-def test_nobody_there_says_so() -> None:
+def test_a_server_that_is_not_there_is_reported() -> None:
     """The error about a server that is not running says what to check."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

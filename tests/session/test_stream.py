@@ -80,7 +80,7 @@ def test_data_without_a_space_and_broken_frames() -> None:
 
 @pytest.mark.parametrize("model", ["glm-4.7-flash", "llama-3.3-70b-instruct-fp8-fast", "gpt-oss-20b"])
 def test_every_dialect_streams_and_is_charged(model: str) -> None:
-    """A streamed answer is the whole answer, and is entered in the book with what the service reported."""
+    """A streamed answer is the whole answer, and is entered in the ledger with what the service reported."""
     cf.connect("emulator")
     pieces = list(cf.stream("Tell me of rivers.", model=model))
     assert len(pieces) > 1
@@ -91,7 +91,7 @@ def test_every_dialect_streams_and_is_charged(model: str) -> None:
 
 
 def test_a_cut_stream_says_so_and_is_charged() -> None:
-    """What came before the break was yielded, the error says that it is not all, and the call is in the book."""
+    """What came before the break was yielded, the error says that it is not all, and the call is in the ledger."""
     emulator = Emulator(faults=["truncated-stream"], rate=None)
     cf.connect(emulator)
     pieces: list[str] = []

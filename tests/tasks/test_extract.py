@@ -140,7 +140,7 @@ def test_other_figures_are_another_question() -> None:
     ],
     ids=["no words", "bounds", "kinds", "log", "horizon", "interval"],
 )
-def test_what_no_estimate_can_be_is_told(make: Any, words: str) -> None:
+def test_what_no_estimate_can_be_is_reported(make: Any, words: str) -> None:
     """A field that means nothing is an error where it is made."""
     with pytest.raises(ValueError, match=words):
         make()
@@ -229,7 +229,7 @@ def test_a_field_may_be_called_anything(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("fields", [[], {}, "vendor", ["a: money"], [":number"], ["a", 3], ["a", "a: number"], 3])
-def test_what_is_no_list_of_fields_is_told(emulator: Emulator, fields: Any) -> None:
+def test_what_is_no_list_of_fields_is_reported(emulator: Emulator, fields: Any) -> None:
     """Fields that mean nothing are an error, and nothing is sent."""
     with pytest.raises(ValueError, match=r"fields|schema"):
         TEXT.cfai.extract(fields)

@@ -261,7 +261,7 @@ def test_effort_makes_thinking_longer(emulator: Emulator) -> None:
     assert len(set(kept)) == 3
 
 
-def test_a_limit_used_up_by_thinking_is_told_as_that(emulator: Emulator) -> None:
+def test_a_limit_used_up_by_thinking_is_reported_as_that(emulator: Emulator) -> None:
     """The failed row says that thinking took it all, and names the limit."""
     with pytest.raises(cf.RowsFailed, match="used all of max_tokens=4 for reasoning and wrote no answer"):
         FRAME.cfai.generate("Say {text}", model=OSS, max_tokens=4)

@@ -6,21 +6,13 @@ import asyncio
 
 import pandas as pd
 import pytest
+from inputs import tickets
 
 import cfai_nb as cf
-from cfai_nb.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("emulator")
 
 LABELS = {"billing": "charges and refunds", "shipping": "parcels", "bug": None}
-
-
-@pytest.fixture(autouse=True)
-def _session(emulator: Emulator) -> None:
-    """An emulator without limits."""
-
-
-def tickets(rows: int = 12) -> pd.Series[str]:
-    """Texts of tickets."""
-    return cf.sample("tickets").dropna(subset=["text"])["text"].head(rows)
 
 
 def test_several_labels_a_row() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from inputs import picture
 from PIL import Image
 
 import cfai_nb as cf
@@ -578,18 +579,16 @@ def test_a_picture_that_would_be_refused_is_sent_as_a_smaller_copy(
     verb: str, size: tuple[int, int], form: str, sent: tuple[str, tuple[int, int]]
 ) -> None:
     """A photograph beyond 2 megapixels and a format they do not take go as PNG; what fits goes as it is."""
-    file = io.BytesIO()
-    Image.new("RGB", size, "red").save(file, form)
-    frame = pd.DataFrame({"photo": [cf.Image(file.getvalue())]})
+    raw = picture(form=form, size=size)
+    frame = pd.DataFrame({"photo": [cf.Image(raw)]})
     asks = {"ask": {"red": cf.yes_no("Is it red?")}, "extract": {"colour": str}}
     with cf.connect(Emulator(rate=None), store=False, progress=False):
         price = getattr(frame.cfai, verb).plan("photo", asks[verb]).estimate
         assert len(getattr(frame.cfai, verb)("photo", asks[verb])) == 1
         assert cf.last_run().failures.empty
     assert price.usage.amounts["input_tokens"] < 2_000
-    picture = of_bytes(file.getvalue())
     task = cf.Ask(questions=asks["ask"]) if verb == "ask" else cf.Extract(fields=asks["extract"])
-    (given,) = task.build_request([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
+    (given,) = task.build_request([of_bytes(raw)], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
     shown = Image.open(io.BytesIO(base64.b64decode(given.partition(",")[2])))
     assert (shown.format, shown.size) == sent
 

@@ -154,7 +154,7 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
         (lambda: FRAME.cfai.score("text", "low"), "give a list"),
     ],
 )
-def test_bad_questions_are_told_before_anything_is_sent(emulator: Emulator, make: Any, words: str) -> None:
+def test_bad_questions_are_reported_before_anything_is_sent(emulator: Emulator, make: Any, words: str) -> None:
     """An impossible question is an error with what to do, and nothing is sent."""
     with pytest.raises(ValueError, match=words):
         make()

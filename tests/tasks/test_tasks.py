@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 import published
 import pydantic
 import pytest
-from PIL import Image
+from inputs import picture
 
 import cfai_nb as cf
 from cfai_nb.media.source import of_bytes
@@ -622,9 +621,7 @@ def test_a_question_is_described_once(
     """However many rows there are, what does not depend on them is described and counted once a task."""
     inside, calls = getattr(place, name), []
     monkeypatch.setattr(place, name, lambda *given: (calls.append(1), inside(*given))[1])
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "PNG")
-    for each in [of_bytes(file.getvalue()) if task.input_kinds(find(model)) == {"image"} else "a text"] * 9:
+    for each in [of_bytes(picture()) if task.input_kinds(find(model)) == {"image"} else "a text"] * 9:
         task.estimate_usage([each], find(model))
         next(task.conversation([each], find(model)))
     assert len(calls) == 1

@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from inputs import tickets
 
 import cfai_nb as cf
-from cfai_nb.emulator import Emulator
 from cfai_nb.models import Model, find
 from cfai_nb.tasks.dialects.labels import Taxonomy, way_of
 from cfai_nb.tasks.dialects.request import Answer, Request
+
+pytestmark = pytest.mark.usefixtures("emulator")
 
 TREE: dict[str, Any] = {
     "billing": {"refund": "money back", "invoice": None},
@@ -23,16 +25,6 @@ TREE: dict[str, Any] = {
     "bug": "something does not work",
 }
 PATHS = ("billing > refund", "billing > invoice", "shipping > late", "shipping > lost", "bug")
-
-
-@pytest.fixture(autouse=True)
-def _session(emulator: Emulator) -> None:
-    """An emulator without limits."""
-
-
-def tickets(rows: int = 12) -> pd.Series[str]:
-    """Texts of tickets."""
-    return cf.sample("tickets").dropna(subset=["text"])["text"].head(rows)
 
 
 def tree(given: Any = TREE) -> Taxonomy:

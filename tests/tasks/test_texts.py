@@ -106,7 +106,7 @@ def test_a_language_the_model_cannot_read_fails_the_row(emulator: Emulator) -> N
         (lambda: TEXT.cfai.summarize(model="bge-m3"), "cannot use"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(emulator: Emulator, call: Any, words: str) -> None:
+def test_mistakes_are_reported_before_anything_is_sent(emulator: Emulator, call: Any, words: str) -> None:
     """An option that means nothing is an error, and nothing is sent."""
     with pytest.raises(ValueError, match=words):
         call()

@@ -278,7 +278,7 @@ def test_json_that_is_no_call_is_an_answer(content: str) -> None:
     assert end.value.value[0]["answer"] == content
 
 
-def test_a_call_nobody_offered_is_a_failed_row() -> None:
+def test_a_call_of_a_tool_that_was_not_offered_is_a_failed_row() -> None:
     """Without tools, a reply that is nothing but a call is an empty one."""
     conversation = Generate().conversation(["?"], find(OPENAI))
     next(conversation)
@@ -346,12 +346,12 @@ def test_the_bound_is_a_row_error_that_names_it(emulator: Emulator) -> None:
         conversation.send(calling)
 
 
-def test_what_a_tool_raises_is_told_to_the_model(emulator: Emulator) -> None:
+def test_what_a_tool_raises_is_reported_to_the_model(emulator: Emulator) -> None:
     """An exception is the result the model goes on from."""
     assert "KeyError: 'Rome'" in ASKED.cfai.generate("{value}", tools=[broken])["a"]
 
 
-def test_slow_tools_hold_up_nobody(emulator: Emulator) -> None:
+def test_slow_tools_hold_up_no_other_row(emulator: Emulator) -> None:
     """Tools of two rows run at the same time, in threads of their own and in the session of the call."""
     both, seen = threading.Barrier(2, timeout=30), []
 

@@ -73,7 +73,7 @@ def test_hostile_names_everywhere_around_cells() -> None:
         index=pd.Index([SCRIPT, '"\ud800'], dtype=object, name=SCRIPT),
     )
     columns, _ = table.choose_columns(frame)
-    judged(table.table(columns, [0, 1], frame.index, errors={1: (SCRIPT, SCRIPT)}))
+    judged(table.table(columns, [0, 1], frame.index, errors={1: {None: (SCRIPT, SCRIPT)}}))
     failures = pd.DataFrame({"row": [SCRIPT], "code": [SCRIPT], "message": [SCRIPT * 100]})
     shown = table.table(columns, [0], frame.index).removeprefix(markup.sheet("table"))
     assert "mathjax_ignore tex2jax_ignore" in shown[:60]

@@ -17,6 +17,7 @@ from hostile_cells import CELLS, SCRIPT, drawn, judged, sound
 from PIL import Image
 
 import cfai_nb as cf
+from cfai_nb.widgets import gallery
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -38,6 +39,26 @@ def frame() -> pd.DataFrame:
 def words(made: Any) -> str:
     """What is read on the page."""
     return " ".join(judged(made.fragment()).words)
+
+
+def test_picks_stay_with_the_pictures_they_were_given_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On an equal index with other pictures, the rows picked are those with a picture that is the same."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(gallery, "kept_work", lambda *place: work)
+    kinds: list[Any] = [
+        [drawn((20 + at, 20)) for at in range(3)],
+        [cf.Image(drawn((20 + at, 20))) for at in range(3)],
+        [Image.new("RGB", (20 + at, 20)) for at in range(3)],
+        [np.full((4, 4), at, dtype=np.uint8) for at in range(3)],
+        [tmp_path / f"{at}.png" for at in range(3)],
+    ]
+    for one, two, other in kinds:
+        work.clear()
+        frame = pd.DataFrame({"photo": pd.Series([one, two, None, None], dtype=object)})
+        frame.cfai.gallery("photo").picks = (0, 1, 2)
+        copy = one.copy() if hasattr(one, "copy") else one
+        changed = pd.DataFrame({"photo": pd.Series([copy, other, None, None], dtype=object)})
+        assert changed.cfai.gallery("photo").picks == (0, 2)
 
 
 def test_pages_turn_by_trait_and_by_button(frame: pd.DataFrame) -> None:
@@ -96,6 +117,17 @@ def test_bundle_is_live_still_and_plain(frame: pd.DataFrame) -> None:
     assert "missing  WAV, 444 B  row number 0" in plain
 
 
+def test_a_preview_is_saved(frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may be named from the home folder; it has at most n rows, of which there is at least 1."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = frame[["text"]].cfai.preview()
+    assert made.save("~/a.html", n=5) == tmp_path / "a.html"
+    assert (tmp_path / "a.html").read_text("utf-8").count("<tr>") == 6
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n={n} must be a whole number of at least 1"):
+            made.save(tmp_path / "b.html", n=n)
+
+
 def test_failures_stand_where_the_run_left_nothing() -> None:
     """The last run over these rows tells why a cell is missing, by position, also where labels occur twice."""
     with cf.connect("emulator", store=False):
@@ -115,6 +147,24 @@ def test_failures_stand_where_the_run_left_nothing() -> None:
         assert words(by_label).count("a row of this label: ") == 2
         with pytest.raises(TypeError, match="failures= takes a run"):
             data.cfai.preview(failures=["x"])
+
+
+def test_failures_of_enrich_stand_in_their_columns(tmp_path: Path) -> None:
+    """The report of ``cf.enrich``, or its failures, tells of each column which rows have no answer, and why."""
+    photos = {"one": [drawn((40, 30)), b"no picture", drawn((30, 40))], "two": [b"none", drawn((9, 9)), b"none"]}
+    pd.DataFrame({**photos, "nothing": [None] * 3}).to_parquet(tmp_path / "source.parquet")
+    columns = {f"of {name}": (cf.Caption(), name) for name in photos}
+    with cf.connect("emulator", store=False), pytest.warns(cf.CfaiWarning, match="3 answers failed"):
+        report = cf.enrich(tmp_path / "source.parquet", tmp_path / "made", columns)
+    frame = report.frame()[["nothing", "of one", "of two"]]
+    for failures in (report, report.failures):
+        made = frame.cfai.preview(["nothing", "of one", "of two"], failures=failures)
+        assert "3 rows failed" in words(made)
+        assert words(made).count("✗ failed") == 3
+        rows = [row.split("</tr>")[0] for row in made.fragment().split("<tr>")[2:]]
+        assert [[("✗ failed" in cell) for cell in row.split("<td")[1:]] for row in rows] == [
+            [False, False, True], [False, True, False], [False, False, True]
+        ]  # fmt: skip
 
 
 def test_gallery_picks_rows_and_gives_the_frame(frame: pd.DataFrame) -> None:

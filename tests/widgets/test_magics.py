@@ -59,7 +59,7 @@ def test_braces_are_safe(shell: Any, monkeypatch: pytest.MonkeyPatch, cell: str,
 
 
 def test_a_prompt_cell(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The answer is shown as it is written, and kept in the variable of -o; the charge is in the book."""
+    """The answer is shown as it is written, and kept in the variable of -o; the charge is in the ledger."""
     options = "-m llama-3.2-3b-instruct -o answer --max-tokens 50"
     assert shell.run_cell_magic("cfai", options, "What is {{x}}?\n") is None
     assert shell.user_ns["answer"] == "[emulator] What is {x}?"

@@ -158,7 +158,7 @@ def test_describe_by_terms() -> None:
 
 
 def test_describe_by_a_model() -> None:
-    """An ordinary task: priced before, in the book, kept in the store, marked where a stand-in wrote it."""
+    """An ordinary task: priced before, in the ledger, kept in the store, marked where a stand-in wrote it."""
     m = made()
     m.select("a")
     plan = m.describe.plan()
@@ -393,6 +393,35 @@ def test_the_same_cell_run_again_shows_the_same_map(monkeypatch: pytest.MonkeyPa
     assert (again.selection, again.color, again.view) == (m.selection, "cluster", [2.0])
     assert again.value_names == m.value_names
     pd.testing.assert_frame_equal(again.frame, m.frame)
+
+
+@pytest.mark.parametrize("shown", ["text", "vectors"])
+def test_labels_stay_with_the_rows_they_were_given_to(monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    """On an equal index with other texts or vectors, labels and selection are those of the rows that are the same."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(state, "kept_work", lambda *place: work)
+    texts, vectors = points()["text"].tolist(), [[*map(float, np.eye(6)[at])] for at in range(6)]
+
+    def again(changed: list[int]) -> Map:
+        now = pd.DataFrame({"v": vectors, "text": texts, "team": ["ship"] * 6})
+        for at in changed:
+            other: Any = f"{at} of {len(changed)}" if shown == "text" else [*vectors[at][1:], 1.0 + len(changed)]
+            now.at[at, "text" if shown == "text" else "v"] = other
+        return made(now, text="text" if shown == "text" else None, hover=[])
+
+    m = again([])
+    m.select([0, 1, 3])
+    m.label("one")
+    m.cluster(2)
+    m.label("pay", as_column="team")
+    m = again([1])
+    assert m.selection == (0, 3)
+    assert m.frame["label"].fillna("").tolist() == ["one", "", "", "one", "", ""]
+    assert m.frame["team"].tolist() == ["pay", "ship", "ship", "pay", "ship", "ship"]
+    assert m.frame["cluster"].isna().tolist() == [False, True, False, False, False, False]
+    m = again(list(range(6)))
+    assert (m.selection, m.color) == ((), "team")
+    assert list(m.frame.columns) == ["v", "text", "team"]
 
 
 def test_neighbors_are_the_nearest_others() -> None:

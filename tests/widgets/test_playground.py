@@ -17,7 +17,7 @@ import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.widgets.playground import draft as text_forms
 from cfai_nb.widgets.playground.page import changed
-from cfai_nb.widgets.playground.trial import Outcome, Trial
+from cfai_nb.widgets.playground.trial import Outcome, Round, Trial
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -161,6 +161,27 @@ def test_a_series_needs_no_column(df: pd.DataFrame) -> None:
     assert "right 0 of 1" in s.page()
 
 
+@pytest.mark.parametrize("name", [0, ("a", "b"), 2.5, "text"])
+@pytest.mark.parametrize("mode", ["generate", "classify", "ask", "extract"])
+def test_columns_have_names_of_any_type(df: pd.DataFrame, name: Any, mode: str) -> None:
+    """A column is tried and written as code by its label, which may not be a text."""
+    shape = {"classify": {"labels": ["a", "b"]}, "ask": {"questions": "m: Late?"}, "extract": {"fields": "vendor"}}
+    frame = pd.DataFrame({"n": [1, 2, 3, 4], "other": df["text"]})
+    frame.columns = pd.Index(["n", name], dtype=object, tupleize_cols=False)
+    p = frame.cfai.playground(name, mode=mode, n=2, **shape.get(mode, {}))
+    assert p.problem == ""
+    p.run()
+    assert p.results["state"].tolist() == ["answered"] * 2
+    assert eval(p.code.replace(f".{mode}(", f".{mode}.plan(", 1), {"df": frame, "cf": cf}).keys == p.plan().keys
+
+
+def test_there_is_a_row_to_try(df: pd.DataFrame) -> None:
+    """A number of rows below 1 is refused."""
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n={n} must be a whole number of at least 1"):
+            df.cfai.playground("text", n=n)
+
+
 def test_apply_is_the_code_on_all_rows(p: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`apply` prices first, then returns what the verb returns, with its options for travelling."""
     p.mode, p.labels = "classify", "bill\nship"
@@ -269,7 +290,7 @@ def test_variants_and_versions(p: Any) -> None:
         ({"temperature": 9.0}, "outside"),
     ],
 )
-def test_mistakes_are_told_in_place(p: Any, changes: dict[str, Any], words: str) -> None:
+def test_mistakes_are_reported_in_place(p: Any, changes: dict[str, Any], words: str) -> None:
     """A mistake is in `problem` as soon as it is made, and running raises it, before anything is sent."""
     for name, value in changes.items():
         setattr(p, name, value)
@@ -470,6 +491,98 @@ def test_a_listener_that_raises_ends_a_run_in_the_background(df: pd.DataFrame) -
 
     with cf.connect(cf.emulator.Emulator(rate=None, latency=0.3), store=False):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fields", [["vendor", "urgent: boolean"], ["urgent: boolean"]])
+def test_what_the_verb_does_with_two_models_the_playground_does(df: pd.DataFrame, fields: list[str]) -> None:
+    """Fields the extraction model has no type for are tried, priced and applied as ``df.cfai.extract`` does it."""
+    with cf.connect("emulator"):
+        p = df.cfai.playground("text", n=2, mode="extract", fields=fields)
+        assert p.problem == ""
+        assert repr(p.plan()) == repr(df.cfai.extract.plan("text", fields))
+        p.run()
+        verb = df.iloc[[0, 2]].cfai.extract("text", fields)
+        assert cf.last_run().run.requests == 0
+        assert p.results[list(verb.columns)].to_numpy().tolist() == verb.to_numpy().tolist()
+        assert p.versions[0].model.split(", ") == list(dict.fromkeys(verb.attrs["cfai"]["model"].split(", ")))
+        paid = sum(outcome.neurons for outcome in p.versions[0].outcomes)
+        assert paid == pytest.approx(cf.ledger()["neurons"].sum())
+        result = df.cfai.extract("text", fields)
+        pd.testing.assert_frame_equal(p.apply(), result)
+
+        async def in_the_background() -> None:
+            p.panel.price.click()
+            p.panel.apply.click()
+            await asyncio.wait_for(p.panel.full_run._watcher, 20)
+
+        asyncio.run(in_the_background())
+        pd.testing.assert_frame_equal(p.result, result)
+        assert "extract: 3 of 3 rows" in p.panel.message.value
+        assert cf.last_run().run.done == 3
+
+
+def test_a_weakness_of_a_model_is_shown(df: pd.DataFrame) -> None:
+    """What the verb warns of, a version shows, and so does the run on all rows."""
+    labels = [*(f"label {at}" for at in range(30)), "other"]
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", mode="classify", labels=labels, model="clef-flash", n=2)
+        p.panel.price.click()
+        p.panel.apply.click()
+        await asyncio.wait_for(p.panel.full_run._watcher, 20)
+        assert "model= chooses." in p.panel.message.value
+        p.run()
+        (note,) = p.versions[0].notes
+        assert "model= chooses." in note
+        assert "model= chooses." in p.page()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_stop_ends_all_rows_in_the_background(df: pd.DataFrame, after: int) -> None:
+    """Stop at once sends nothing; later it keeps what is in flight, and says how far it came."""
+    emulator = Emulator(rate=None, latency=0.2)
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=1)
+        p.panel.price.click()
+        p.panel.apply.click()
+        while emulator.requests < after:
+            await asyncio.sleep(0.005)
+        p.panel.stop.click()
+        await asyncio.wait_for(p.panel.full_run._watcher, 20)
+        assert emulator.requests == after
+        assert "Stopped." in p.panel.message.value
+        assert not p.panel.full_run.busy
+        if after:
+            assert p.result.notna().sum() == 1
+            assert "generate: 1 of 3 rows" in p.panel.message.value
+        p.panel.apply.click()
+        await asyncio.wait_for(p.panel.full_run._watcher, 20)
+        assert p.result.notna().sum() == 3
+
+    with cf.connect(emulator, store=False, concurrency=1):
+        asyncio.run(scenario())
+
+
+def test_a_failure_of_a_row_ends_the_round(df: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error that is not of a row no more is sent, and it is raised."""
+    emulator, ask = Emulator(rate=None), Round._ask
+
+    async def broken(self: Round, trial: Trial, outcome: Outcome, *given: Any) -> None:
+        if outcome.row == 10:
+            raise cf.CfaiError("not this one")
+        await ask(self, trial, outcome, *given)
+
+    monkeypatch.setattr(Round, "_ask", broken)
+    with cf.connect(emulator, store=False):
+        p = df.cfai.playground("text", n=3)
+        with pytest.raises(cf.CfaiError, match="not this one"):
+            p.run()
+        assert not p.running
+        assert set(p.results["state"]) == {"not run"}
+        assert emulator.requests == 0
 
 
 def test_rows_of_one_label_are_compared_with_themselves(df: pd.DataFrame) -> None:

@@ -104,7 +104,7 @@ def test_copies_of_a_row_are_one_row_of_gold() -> None:
 
 
 def test_what_was_said_is_undone_in_turn(frame: pd.DataFrame) -> None:
-    """Undo takes back the last key, whatever it was; skipped rows and those that cannot be told have no gold."""
+    """Undo takes back the last key, whatever it was; skipped rows and those that cannot be decided have no gold."""
     review = frame.cfai.review("text", guessed(frame), n=6, name="undo")
     rows = review.rows
     review.label(rows[0], "bug")

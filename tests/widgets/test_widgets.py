@@ -17,7 +17,7 @@ TEXTS = pd.Series(["one", "two", "two"], name="text")
 
 @pytest.fixture(autouse=True)
 def _emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody listens, and nothing was spent."""
+    """No listener is left, and nothing was spent."""
     monkeypatch.setattr(progress, "listeners", [])
     with cf.connect("emulator"):
         yield
@@ -39,7 +39,7 @@ def test_models_are_filtered() -> None:
     assert browse.frame["context"].is_monotonic_decreasing
     with pytest.raises(TypeError, match=r"no option taks\. Did you mean task\?"):
         cf.widgets.models(taks="x")
-    with pytest.raises(ValueError, match=r"no verb 'embd' asks a model\. Verbs: .*embed"):
+    with pytest.raises(ValueError, match=r"no verb 'embd' that asks a model\. Verbs: .*embed"):
         cf.widgets.models(verb="embd")
 
 
@@ -59,29 +59,29 @@ def test_models_boxes() -> None:
 
 
 def test_ledger_follows_the_calls() -> None:
-    """Totals grow with every run that is heard of; unknown tokens and prices are not zero; savings are told."""
-    book = cf.widgets.ledger()
-    assert "nothing spent today" in book.page()
+    """Totals grow with every run that is heard of; unknown tokens and prices are not zero; savings are shown."""
+    shown = cf.widgets.ledger()
+    assert "nothing spent today" in shown.page()
     drawn: list[str] = []
-    book.update = lambda: drawn.append(book.page())  # type: ignore[method-assign]
+    shown.update = lambda: drawn.append(shown.page())  # type: ignore[method-assign]
     TEXTS.cfai.embed(progress=False)
     assert "would have cost" in drawn[-1]
     assert "unknown" in drawn[-1]  # tokens of an embedding model
     TEXTS.cfai.embed(progress=False)
-    (row,) = book.frame.to_dict("records")
+    (row,) = shown.frame.to_dict("records")
     assert (row["requests"], row["exact"]) == (1, True)
     assert row["saved_neurons"] > 0
     TEXTS.to_frame().cfai.playground("text", mode="classify", labels="a\nb").run()
     assert "classify" in drawn[-1]
-    book.by = "verb"
-    assert book.frame.index.names == ["origin", "verb"]
-    assert set(book._repr_mimebundle_()) == {VIEW, "text/html", "text/plain"}
-    book.close()
+    shown.by = "verb"
+    assert shown.frame.index.names == ["origin", "verb"]
+    assert set(shown._repr_mimebundle_()) == {VIEW, "text/html", "text/plain"}
+    shown.close()
     assert progress.listeners == []
 
 
 @pytest.mark.slow
-def test_a_ledger_nobody_holds_listens_no_more() -> None:
+def test_a_ledger_without_a_reference_stops_listening() -> None:
     """A view that was dropped takes its listener along at the next call."""
     cf.widgets.ledger()
     gc.collect()

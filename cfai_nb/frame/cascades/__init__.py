@@ -9,13 +9,16 @@ what came of it.  Nothing here knows of frames or calls, so that steps and repor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from ..._engine.plan import Estimate, Plan
+import numpy as np
+
+from ..._engine.plan import Estimate
 from ...errors import ModelError, takes_options
 from ...html.markup import counted
 from ...models import Cost, Model
@@ -24,15 +27,16 @@ from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
+from ...tasks.dialects.values import yes_or_no
 
 #: Given in place of a cheap model: vectors, and a classifier that learns from answers of the strong model.
 EMBEDDINGS = "embeddings"
 #: What answered a row that carries a right answer.
 TRUTH = "truth"
+#: Labels that an error lists.
+_LISTED = 10
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
-#: Sent to a definition in place of a result: what follows is priced already.
-PRICED = object()
 
 
 @dataclass(frozen=True)
@@ -143,11 +147,25 @@ class Part:
         found = (cell if self.name is None else cell[self.name])["confidence"]
         return None if found is None else float(found)
 
-    def known(self, answer: Any) -> Cell:
+    def read(self, truth: Any) -> str | bool:
+        """Read a right answer as a user gives it: a label, or a yes or no; a ValueError says what is allowed."""
+        if self.labels is not None:
+            if str(truth) in self.labels:
+                return str(truth)
+            listed = ", ".join(map(repr, self.labels[:_LISTED])) + (", ..." if len(self.labels) > _LISTED else "")
+            raise ValueError(f"is not one of the labels {listed}")
+        if isinstance(truth, str):
+            with contextlib.suppress(ValueError):
+                return yes_or_no(truth)
+        elif np.isscalar(truth) and truth in (True, False):
+            return bool(truth)
+        raise ValueError("is neither True nor False, and neither 'yes' nor 'no'")
+
+    def known(self, answer: str | bool) -> Cell:
         """Return the cell of an answer without probabilities."""
         if self.labels is not None:
-            return {"label": str(answer), "confidence": None, "p": None}
-        return {"value": bool(answer), "p": None}
+            return {"label": answer, "confidence": None, "p": None}
+        return {"value": answer, "p": None}
 
     def guessed(self, p: Mapping[Any, float]) -> Cell:
         """Return the cell of an answer with a probability for each; those that are not named have none."""
@@ -236,13 +254,13 @@ class Certificate:
         The promise in one sentence, with what it cost.
     rows, asked : int
         Rows that have an answer or should have one, and how many of these were asked of the strong model.
-    kept : int
-        Rows that keep the cheap answer.
+    kept, known : int
+        Rows that keep the cheap answer, and rows that carry a right answer of ``truth=``.
     confidence : float
     targets : dict of str to float
-        ``accuracy``, or ``recall`` and ``precision``; empty where every row was asked of the strong model.
+        ``accuracy``, or ``recall`` and ``precision``; empty where every other row was asked of the strong model.
     reason : str
-        Why every row was asked of the strong model; ``""`` where something was saved.
+        Why every other row was asked of the strong model; ``""`` where something was saved.
     cost, alone : Cost
         What all answers cost (those from the store: had cost), and what the strong model alone would, estimated.
     """
@@ -250,6 +268,7 @@ class Certificate:
     rows: int
     asked: int
     kept: int
+    known: int
     failed: int
     strong: str
     confidence: float
@@ -262,11 +281,15 @@ class Certificate:
     def words(self) -> str:
         if not self.targets or self.reason:
             why = f": {self.reason}" if self.reason else ""
-            return f"every answer is one of {self.strong}{why}; {self._money}"
+            return f"every answer is one of {self._source}{why}; {self._money}"
         from ...quality.arrays import percent  # importing the package loads none of that room
 
         sure = f"with {percent(self.confidence)} confidence"
         return f"{sure} {' and '.join(self._promises)}; {self.asked:,} were asked of it; {self._money}"
+
+    @property
+    def _source(self) -> str:
+        return f"{self.strong} or the {counted(self.known, 'truth')} given" if self.known else self.strong
 
     @property
     def _promises(self) -> list[str]:
@@ -277,15 +300,15 @@ class Certificate:
             if self.failed:  # a share of answers would count rows that have none
                 most = int((1 - share) * self.rows + 1e-9)
                 made.append(
-                    f"at most {most:,} of {self.rows:,} rows hold another answer than that of {self.strong} "
+                    f"at most {most:,} of {self.rows:,} rows hold another answer than that of {self._source} "
                     f"({self.failed:,} failed and hold none)"
                 )
             else:
-                made.append(f"at least {percent(share)} of {self.rows:,} answers are those of {self.strong}")
+                made.append(f"at least {percent(share)} of {self.rows:,} answers are those of {self._source}")
         if (share := self.targets.get("recall")) is not None:
-            made.append(f"at least {percent(share)} of the rows that {self.strong} would keep are kept")
+            made.append(f"at least {percent(share)} of the rows that {self._source} would keep are kept")
         if (share := self.targets.get("precision")) is not None:
-            made.append(f"{self.strong} would keep at least {percent(share)} of the rows that are kept")
+            made.append(f"{self._source} would keep at least {percent(share)} of the rows that are kept")
         return made
 
     @property
@@ -310,31 +333,39 @@ class CascadePlan:
 
     Attributes
     ----------
-    cheap : dict of str to Plan
+    verb, origin : str
+        The task, and what answers.
+    model : Model
+        The strong model.
+    cheap : dict of str to Estimate
         What is asked of each cheap model, at most.
-    strong : Plan
+    strong : Estimate
         Every row, asked of the strong model: what the call can come to at most, besides the cheap models.
     least, expected : int
         Distinct rows that the strong model is asked at least, and if cheap answers agree with it in about nine of
         ten rows.
     at_least, expected_cost, at_most : Cost
+    remarks : list of str
+        What the strong model's task says of it; the certificate speaks for the cheap answers.
     reason : str
         Why the cascade does not pay, and everything is asked of the strong model; ``""`` where it may.
+    partitions : int or None
+        Of a Dask frame.
     """
 
-    cheap: dict[str, Plan]
-    strong: Plan
+    verb: str
+    origin: str
+    model: Model
+    cheap: dict[str, Estimate]
+    strong: Estimate
     least: int
     expected: int
     at_least: Cost
     expected_cost: Cost
     at_most: Cost
+    remarks: list[str]
     reason: str = ""
-
-    @property
-    def model(self) -> Model:
-        """The strong model."""
-        return self.strong.model
+    partitions: int | None = None
 
     @property
     def further(self) -> str:
@@ -342,15 +373,10 @@ class CascadePlan:
         return ""
 
     @property
-    def remarks(self) -> list[str]:
-        """What the strong model's task says of it; the certificate speaks for the cheap answers."""
-        return self.strong.remarks
-
-    @property
     def estimate(self) -> Estimate:
         """The most the call can come to: every row asked of every model."""
-        found = self.strong.estimate
-        for one in [] if self.reason else [plan.estimate for plan in self.cheap.values()]:
+        found = self.strong
+        for one in self.cheap.values():
             minutes = None if None in (found.minutes, one.minutes) else (found.minutes or 0) + (one.minutes or 0)
             found = dataclasses.replace(
                 found, requests=found.requests + one.requests, usage=found.usage + one.usage, minutes=minutes
@@ -362,56 +388,19 @@ class CascadePlan:
 
     def describe(self, what: str) -> str:
         """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
-        strong, e = self.strong.model.name, self.strong.estimate
-        if self.reason:
-            return (
-                f"the cascade does not pay ({self.reason}), so {strong} is asked alone:\n{self.strong.describe(what)}"
-            )
+        strong, e = self.model.name, self.strong
+        where = "" if self.partitions is None else f", in {self.partitions:,} partitions"
         lines = [
-            f"{self.strong.task.name} with {', then '.join([*self.cheap, strong])} on {self.strong.origin}",
-            f"  {counted(e.rows)}, {e.distinct:,} distinct",
-            *(f"  {name}: {plan.estimate.requests:,} requests at most" for name, plan in self.cheap.items()),
-            f"  {strong}: {self.least:,} rows at least, about {self.expected:,} if nine of ten cheap answers are "
-            f"right, {e.distinct:,} at most",
-            f"  {dollars(self.at_least)} at least, {dollars(self.expected_cost)} expected, "
-            f"{dollars(self.at_most)} at most; estimated, {what}",
+            f"{self.verb} with {', then '.join([*self.cheap, strong])} on {self.origin}",
+            f"  {counted(e.rows)}, {e.distinct:,} distinct{where}",
         ]
-        return "\n".join(lines)
-
-
-class Outlined(Protocol):
-    """What an outline is of."""
-
-    @property
-    def label(self) -> str:
-        """What a plan of several calls names it."""
-
-    @property
-    def model(self) -> Model:
-        """The strong model."""
-
-    def plan(self) -> CascadePlan:
-        """Price it as a range."""
-
-
-class Outline:
-    """The step before the calls of a cascade: priced as a whole, since what follows depends on answers.
-
-    Parameters
-    ----------
-    call : CascadeCall
-        Those who carry it out themselves may say what it is one of many calls of, and take its answers.
-    """
-
-    def __init__(self, call: Outlined) -> None:
-        self.call, self.part, self.model, self.plan = call, call.label, call.model, call.plan
-
-    def placeholder(self) -> Any:
-        """Return what a definition is sent when it was priced."""
-        return PRICED
-
-    def wait(self, display: Any = None) -> None:
-        """Do nothing: the calls follow."""
-
-    async def wait_async(self, display: Any = None) -> None:
-        """Do nothing: the calls follow."""
+        asked, cost = f"  {strong}: {counted(self.least)}", f"{dollars(self.at_most)} at most; estimated, {what}"
+        if self.reason:
+            lines.insert(0, f"the cascade does not pay ({self.reason}), so {strong} is asked alone:")
+        else:
+            lines += [f"  {name}: {cheap.requests:,} requests at most" for name, cheap in self.cheap.items()]
+            asked += (
+                f" at least, about {self.expected:,} if nine of ten cheap answers are right, {e.distinct:,} at most"
+            )
+            cost = f"{dollars(self.at_least)} at least, {dollars(self.expected_cost)} expected, {cost}"
+        return "\n".join([*lines, asked, f"  {cost}", *(f"  {remark}" for remark in self.remarks)])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..._engine.plan import Estimate
 from ..._engine.run_options import RunOptions
 from ...errors import ModelError
 from ...models import Cost, Model
@@ -24,53 +25,17 @@ from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from .. import progress
 from .. import rows as frames
-from ..call import Call, Whole, remember, warn
+from ..call import Call, Whole, remember
 from ..progress import Display
 from ..report import Report
+from ..steps import PRICED, Now, Outline, Step
 from ..vector_input import only_vectors
-from . import EMBEDDINGS, PRICED, Cascade, CascadePlan, Certificate, Outline, parts_of, share, sureness
+from . import EMBEDDINGS, TRUTH, Cascade, CascadePlan, Certificate, parts_of, share, sureness
 from .cascade_rows import Answers, CascadeRows, Lessons, PartCall, Rows, costs_of, hopeless, known_answers, whole
 
 if TYPE_CHECKING:
     from ...quality.certificate import Certificate as Found
     from ...quality.certificate import Steps as Promise
-    from ..steps import Step
-
-
-class Warn:
-    """A step that says something before the next one; ``say`` takes it, as that of a ``Call`` does."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self.say: Callable[[str], object] = warn
-
-    def wait(self, display: Display | None = None) -> None:
-        """Say it."""
-        self.say(self._text)
-
-    async def wait_async(self, display: Display | None = None) -> None:
-        """Say it."""
-        self.wait(display)
-
-
-class Finish:
-    """The last step: shows the report of the whole, and raises or warns as every call does."""
-
-    def __init__(self, report: Report, options: RunOptions, whole: Whole | None = None) -> None:
-        self._report, self._options, self._whole = report, options, whole
-        self.say: Callable[[str], object] = warn
-
-    def wait(self, display: Display | None = None) -> None:
-        """Show it."""
-        shown = self._whole
-        with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
-            show(self._report)
-        for text in (shown or self._report).conclude(self._options.on_error):
-            self.say(text)
-
-    async def wait_async(self, display: Display | None = None) -> None:
-        """Show it."""
-        self.wait(display)
 
 
 def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
@@ -146,27 +111,31 @@ class CascadeCall:
 
     def plan(self) -> CascadePlan:
         """Price it as a range."""
-        rows, cheap = self.rows, {}
+        rows, cheap, strong = self.rows, dict[str, Estimate](), self.rows.plan
         if self.cascade.learns and only_vectors(self.data) is None:
-            cheap[EMBEDDINGS] = self._embed().plan()
+            cheap[EMBEDDINGS] = self._embed().plan().estimate
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
-            cheap[self.cheap.name] = asked.plan()
-        known = rows.plan.stored[rows.order]
+            cheap[self.cheap.name] = asked.plan().estimate
+        known = strong.stored[rows.order]
         checked = np.append(rows.taught, rows.checked)
         rest = np.setdiff1d(rows.open, checked)
         sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))
-        each = {name: plan.estimate.cost for name, plan in cheap.items()}
-        alone = sent + more
-        most = sum(each.values(), alone)
-        if self.reason:
-            return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
-        # What embeddings leave to the cheap model may be nothing.
-        certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
-        return CascadePlan(
-            cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
-            sum(certain, sent), sum(each.values(), sent + more * (1 - saved)), most,
+        plan = CascadePlan(
+            self.task.name, strong.origin, self.model, cheap, strong.estimate, len(checked),
+            len(checked) + round((1 - saved) * len(rest)),
+            # What embeddings leave to the cheap model may be nothing.
+            sum((e.cost for name, e in cheap.items() if name == EMBEDDINGS or not self.cascade.learns), sent),
+            sum((e.cost for e in cheap.values()), sent + more * (1 - saved)),
+            sum((e.cost for e in cheap.values()), sent + more), strong.remarks,
+        )  # fmt: skip
+        if not self.reason:
+            return plan
+        every, alone = len(checked) + len(rest), sent + more
+        return dataclasses.replace(
+            plan, cheap={}, least=every, expected=every, at_least=alone, expected_cost=alone, at_most=alone,
+            reason=self.reason,
         )  # fmt: skip
 
     # -- the calls -----------------------------------------------------------------------------------------------
@@ -185,12 +154,14 @@ class CascadeCall:
         finally:
             self.report = self._whole()
             remember(self.report if self.whole is None else self.whole.follow(self.report))
-        yield Finish(self.report, self.options, self.whole)
+        yield Now(self._finish)
         return True
 
-    def _does_not_pay(self, why: str) -> Warn:
+    def _does_not_pay(self, why: str) -> Now:
         self.reason = why
-        return Warn(f"The cascade does not pay: {why}. {self.model.name} is asked about every row.")
+        rows = " without a truth" if self.rows.gold else ""
+        text = f"The cascade does not pay: {why}. {self.model.name} is asked about every row{rows}."
+        return Now(lambda say, display: say(text))
 
     def _save(self) -> Generator[Step, Any, None]:
         """Get cheap answers, and find out which of them may stand."""
@@ -341,11 +312,21 @@ class CascadeCall:
         failed = [cell is None for cell in answers.cells]
         certificate = Certificate(
             rows=int(weights.sum()), asked=int(weights[answers.asked].sum()), kept=int(weights[answers.kept].sum()),
-            failed=int(weights[failed].sum()), strong=self.model.name, confidence=self.cascade.confidence,
+            known=int(weights[answers.by == TRUTH].sum()), failed=int(weights[failed].sum()),
+            strong=self.model.name, confidence=self.cascade.confidence,
             targets=dict(self.targets) if answers.kept.any() else {}, reason="" if answers.kept.any() else reason,
             cost=costs_of(calls), alone=self._alone(),
         )  # fmt: skip
         return whole(self.strong, self.rows, answers, calls, certificate if self.complete else None)
+
+    def _finish(self, say: Callable[[str], object], display: Display | None) -> None:
+        """Show the report of the whole, and raise or warn as every call does."""
+        assert self.report is not None
+        whole = self.whole
+        with progress.listener(self.options.progress, display) if whole is None else nullcontext(whole.show) as show:
+            show(self.report)
+        for text in (whole or self.report).conclude(self.options.on_error):
+            say(text)
 
     def _alone(self) -> Cost:
         """Return what the strong model would cost for every row, going by the rows that it was asked."""

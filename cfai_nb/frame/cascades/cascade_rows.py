@@ -22,12 +22,14 @@ import pandas as pd
 
 from ..._engine.plan import Plan
 from ..._engine.run_state import Run
+from ...html.markup import counted
 from ...models import Cost, Model, price
 from ...tasks import Task
 from ...tasks.dialects.request import Cell
 from .. import rows
 from ..call import Call, built
 from ..gold import truths
+from ..reading import is_missing
 from ..report import Report
 from . import TRUTH, Certificate, Part, cell_of, shown
 
@@ -113,7 +115,7 @@ class Population:
 
         rows, delta = f"{int(self.weights.sum()):,} rows are too few", 1 - self.confidence
         if self.learns and 4 * len(self.taught) > len(self):
-            return f"{rows} to learn from {len(self.taught):,} of them"
+            return f"{len(self.taught):,} of the {counted(len(self), 'distinct row')} would be needed for training"
         if (target := self.targets.get("accuracy")) is not None:
             weights = self.weights[self.open]
             best = accuracy_steps(np.arange(len(self.open)), target, self.confidence, weights, self.seed, self.sure)
@@ -165,11 +167,11 @@ class CascadeRows(Distinct, Population):
 
 def known_inputs(plan: Plan, known: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
     """Return the right answers by input of a plan; an empty tuple where equal rows have different ones."""
-    columns = [known[name].astype(object).tolist() for name in known.columns]
+    columns = [known[name].tolist() for name in known.columns]
     found: dict[int, tuple[Any, ...]] = {}
     for position, at in enumerate(plan.where.tolist()):
         each = tuple(column[position] for column in columns)
-        if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
+        if at >= 0 and None not in each and found.setdefault(at, each) != each:
             found[at] = ()
     return found
 
@@ -185,7 +187,7 @@ def known_answers(task: Task, parts: Sequence[Part], data: rows.Frame, on: Any, 
     Raises
     ------
     ValueError
-        They do not fit the rows or the questions.
+        They do not fit the rows or the questions, or one of them is not an answer to its question.
     """
     names = [task.name if part.name is None else part.name for part in parts]
     made = truths(data, on, truth, names)
@@ -193,7 +195,23 @@ def known_answers(task: Task, parts: Sequence[Part], data: rows.Frame, on: Any, 
         return None
     if absent := [name for name in names if name not in made]:
         raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
-    return made[names]
+    return pd.DataFrame(
+        {name: _read(name, part, made[name], data.index) for name, part in zip(names, parts, strict=True)}
+    )
+
+
+def _read(name: str, part: Part, given: pd.Series[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    found: list[Any] = [None] * len(given)
+    for at, truth in enumerate(given.tolist()):
+        if not is_missing(truth):
+            try:
+                found[at] = part.read(truth)
+            except ValueError as error:
+                raise ValueError(
+                    f"truth of {name}: row {index[at]} has {truth!r:.60}, which {error}. Correct it, or leave it out "
+                    "(None) where the right answer is not known."
+                ) from None
+    return pd.Series(found, dtype=object)
 
 
 def hopeless(

@@ -170,7 +170,8 @@ class Enrichment:
         names = [name for name in self.source.schema.names if name in one.uses]
         reader = Reader(self.source, 0, names)
         while (taken := reader.take(None, self._memory * _SHARE, _BYTES_A_ROW + one.made.bytes_a_row))[1]:
-            yield as_pandas(taken[0])
+            frame = as_pandas(taken[0])
+            yield frame.set_axis(pd.RangeIndex(reader.at - len(frame), reader.at))
 
     @property
     def cascades(self) -> dict[str, tuple[FilesCascade, Frames]]:
@@ -216,8 +217,10 @@ class Enrichment:
         record = part.record
         before, now = record["columns"], {one.name: one for one in self.asked}
         for name in [*before, *now]:
-            if name not in now or name not in before:
-                return f"column {name!r} was {'not asked for then' if name in now else 'asked for then'}"
+            if name not in now:
+                return f"the parts there have a column {name!r} that this call does not ask for"
+            if name not in before:
+                return f"the parts there lack column {name!r}"
             if before[name]["key"] != now[name].key:
                 was, words = before[name]["words"], now[name].words
                 return f"{name!r} was {was}" + (f", and now is {words}" if was != words else " with other options")
@@ -277,7 +280,7 @@ class Enrichment:
                 table, count = reader.take(rows - at, _GROUP_BYTES, sum(one.made.bytes_a_row for one in self.asked))
                 if not count:
                     raise InputError(
-                        f"{self.source.name} ended at row {batch.start + at:,}: it was cut while it was read."
+                        f"{self.source.name} has fewer rows than when it was opened: {batch.start + at:,}."
                     )
                 arrays = [a for one in self.asked for a in one.made.arrays(answers[one.name], at, at + count, schema)]
                 yield pa.Table.from_arrays([*table.columns, *arrays], schema=schema)
@@ -359,7 +362,7 @@ def enrich(
     ... }, budget=5.0)
     """
     job = Enrichment(source, target, columns, memory, overwrite, options)
-    report = EnrichReport(job.target.folder, job.source.rows, len(job.asked))
+    report = EnrichReport(job.target.folder, job.source.rows, {one.made.error: one.name for one in job.asked})
     with job.target.opened(), listener(job.options.progress, display) as report.show:
         report.notes += job.look(remove=True)
         for part in job.target.parts.values():

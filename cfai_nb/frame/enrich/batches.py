@@ -81,7 +81,7 @@ class Files:
                 placed[rest[0]] = self.files[rest[0]]
                 at += self.files[rest.pop(0)].rows
             if at != first or name not in self.files:
-                return f"{name} does not lie where it did"
+                return f"the rows of {name} start at another position than when the parts were written"
             placed[name] = self.files[name]
             at += placed[name].rows
         self.files = placed | {name: self.files[name] for name in rest}

@@ -330,7 +330,8 @@ class FilesCascade:
         """Return the certificate that a part noted, given how many rows have failed in all parts."""
         rows, asked, kept, reason, cost, alone = noted
         return Certificate(
-            rows=rows, asked=asked, kept=kept, failed=failed, strong=self.strong.name,
+            rows=rows, asked=asked, kept=kept, known=int(self.drawn.weights[list(self.gold)].sum()),
+            failed=failed, strong=self.strong.name,
             confidence=self.cascade.confidence, targets={"accuracy": self.cascade.accuracy} if kept else {},
             reason=reason, cost=Cost(cost), alone=Cost(alone),
         )  # fmt: skip
@@ -378,7 +379,8 @@ def prepare(
             continue
         yield from cascade.prepare(frames, report, name)
         if cascade.reason and len(cascade.keys):
-            why = f"the cascade does not pay: {cascade.reason}. {cascade.strong.name} is asked about every row."
+            rows = " without a truth" if cascade.gold else ""
+            why = f"the cascade does not pay: {cascade.reason}. {cascade.strong.name} is asked about every row{rows}."
             report.notes.append(f"{name}: {why}")
         if any(part.record["columns"][name]["kept"] != cascade.kept for part in target.parts.values()):
             report.notes.append("All parts are made again: rows that had failed were answered.")

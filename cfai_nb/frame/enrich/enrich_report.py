@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ...models import Cost
 from ...models.ledger import money
 from ..cascades import Certificate
 from ..progress import silent
-from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
+from ..report import Report, ReportOfCalls, sentence, spent_words, store_words, with_text
 
 
 class EnrichReport(ReportOfCalls):
@@ -46,9 +46,10 @@ class EnrichReport(ReportOfCalls):
         By column: what a cascade promises about all rows, in ``.words``.
     """
 
-    def __init__(self, path: Path, rows: int | None, columns: int) -> None:
+    def __init__(self, path: Path, rows: int | None, reasons: Mapping[str, str]) -> None:
         self.certificates: dict[str, Certificate] = {}
-        self.path, self.rows, self._columns = path, rows, columns
+        self.path, self.rows = path, rows
+        self._reasons = reasons  # of each column that is asked: the column of reasons -> its name
         self.parts = self.done_rows = self.kept = 0
         self.notes: list[str] = []
         self.title = "enrich"
@@ -60,6 +61,7 @@ class EnrichReport(ReportOfCalls):
         self._sum: Event | None = None  # of the runs that have ended
         self._batch, self._column = 0, 0
         self._failed = self._answered = 0
+        self._failed_rows, self._failed_here = 0, set[int]()  # of the parts that are written, and of the batch
 
     # -- what enrich and its calls report -----------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class EnrichReport(ReportOfCalls):
     def tally(self, report: Report) -> dict[str, int]:
         """Count the rows of a report that are done and failed."""
         self._failed += report.failed
+        self._failed_here.update(report.errors)
         self._answered += report.run.done
         return {"done": report.run.done, "failed": report.failed}
 
@@ -98,10 +101,12 @@ class EnrichReport(ReportOfCalls):
         """Count a part that is there."""
         self.parts, self.done_rows, self._batch = self.parts + 1, self.done_rows + rows, 0
         self.kept += rows if before else 0
+        self._failed_rows += len(self._failed_here)
+        self._failed_here.clear()
 
     def none_there(self) -> None:
         """Count no part: all are made again."""
-        self.parts = self.done_rows = self.kept = 0
+        self.parts = self.done_rows = self.kept = self._failed_rows = 0
 
     def end(self) -> None:
         """Show the end."""
@@ -130,10 +135,12 @@ class EnrichReport(ReportOfCalls):
         total = functools.reduce(_added, known) if known else None
         seconds = (self._ended or time.monotonic()) - self._began
         share = 0.0 if now is None else (now.done + now.failed + now.missing) / max(1, self._batch)
-        done = self.done_rows + int(self._batch * (self._column + min(1.0, share)) / max(1, self._columns))
-        rows = max(done, self.rows if self.rows is not None else done)
-        fresh = done - self.kept
-        ahead = (rows - done) / fresh if fresh > 0 and self.rows is not None else None
+        here = int(self._batch * (self._column + min(1.0, share)) / len(self._reasons))
+        reached = self.done_rows + max(here, len(self._failed_here))
+        failed = self._failed_rows + len(self._failed_here)
+        rows = max(reached, self.rows if self.rows is not None else reached)
+        fresh = reached - self.kept
+        ahead = (rows - reached) / fresh if fresh > 0 and self.rows is not None else None
         spent = total.spent if total is not None else Cost(0.0)
         projected = Cost(None) if ahead is None else spent * (1 + ahead)
         fields: dict[str, Any] = {
@@ -143,7 +150,7 @@ class EnrichReport(ReportOfCalls):
         if total is not None:
             fields |= {name: getattr(total, name) for name in fields if name != "verb"}
         return Event(**{
-            **fields, "rows": rows, "done": done, "failed": 0, "spent": spent, "projected": projected,
+            **fields, "rows": rows, "done": reached - failed, "failed": failed, "spent": spent, "projected": projected,
             "seconds": seconds, "left": None if ahead is None else seconds * ahead, "finished": bool(self._ended),
         })  # fmt: skip
 
@@ -183,12 +190,12 @@ class EnrichReport(ReportOfCalls):
 
         found: list[tuple[int, str, str]] = []
         parts = ds.dataset(sorted(self.path.glob("part-*.parquet")), format="parquet")
-        names = [name for name in parts.schema.names if name.endswith("__error")]
+        names = [name for name in self._reasons if name in parts.schema.names]
         row = 0
         for batch in parts.to_batches(columns=names, fragment_readahead=1):
             for name in names:
                 cells = enumerate(batch[name].to_pylist(), row)
-                found += [(at, name.removesuffix("__error"), text) for at, text in cells if text is not None]
+                found += [(at, self._reasons[name], text) for at, text in cells if text is not None]
             row += batch.num_rows
         return pd.DataFrame(sorted(found), columns=["row", "column", "message"])
 
@@ -232,17 +239,14 @@ class EnrichReport(ReportOfCalls):
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None and not (isinstance(run.error, StoreError) and not run.rows - run.done - run.failed):
             raise with_text(run.error, f"{sentence(str(run.error))} {self._kept_words}")
-        if run.damaged:
-            self.notes.append(f"{counted(run.damaged, 'stored answer')} could not be read and were asked for again.")
-        if run.store_failure is not None:
-            self.notes.append(f"Answers could not be kept in the store: {run.store_failure}")
+        self.notes += store_words(run, f"the parts in {self.path}")
         return []
 
     def outcome(self, on_error: str) -> None:
         """Raise RowsFailed where every row failed, or some did with ``on_error="raise"``; note it otherwise."""
         if not self.failed:
             return
-        text = f"{counted(self.failed, 'answer')} failed and are null in {self.path}"
+        text = f"{counted(self.failed, 'answer')} failed and {'is' if self.failed == 1 else 'are'} null in {self.path}"
         first = self.failures.head(1)
         if len(first):
             text += f": row {first['row'][0]:,}, column {first['column'][0]!r}: {first['message'][0]}"

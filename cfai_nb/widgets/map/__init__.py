@@ -46,7 +46,7 @@ class Map(MapState):
 
     In a notebook it is live where jupyter-scatter is installed; saved notebooks and exports show a picture.
     Everything the mouse does can be done from Python, with or without a browser.  Labels and selection are still
-    there when the cell runs again on the same rows.
+    there when the cell runs again: on rows that show what they did.
 
     Attributes
     ----------

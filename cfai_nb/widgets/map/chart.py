@@ -259,7 +259,7 @@ class Chart:
     # -- changes of the state --------------------------------------------------------------------------------------
 
     def _follow_selection(self, change: Any) -> None:
-        self._say(_HOW)  # what was said was about another selection
+        self._say(_HOW)  # the last message was about another selection
         self._select_on_chart()
         self._head()
         self._list()

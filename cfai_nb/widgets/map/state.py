@@ -32,7 +32,7 @@ class MapState(traitlets.HasTraits):
 
     selection = traitlets.Tuple(help="positions of the selected rows in the frame")
     color = traitlets.Any(None, allow_none=True, help="the column that gives the color")
-    view = traitlets.Any(None, allow_none=True, help="what part of the map is in sight, as the chart says it")
+    view = traitlets.Any(None, allow_none=True, help="the part of the map that is in sight, as the chart reports it")
     #: Counts changes of the frame, so that a view knows when to recolor.
     written = traitlets.Int(0)
 
@@ -63,14 +63,29 @@ class MapState(traitlets.HasTraits):
         self.points.attrs["cfai"] = {"verb": "map", "origin": mark}
         super().__init__(color=color)
         self._work = kept_work("Map", data.index, (list(data.columns), rows.tolist()))
-        self._restore()
+        shown = (row.tobytes() for row in matrix) if texts is None else (texts[at] for at in rows)
+        self._restore(np.fromiter(map(hash, shown), dtype=np.int64, count=len(rows)))
 
-    def _restore(self) -> None:
-        """Restore the labels and the selection that the last run of the cell left."""
+    def _restore(self, shown: npt.NDArray[np.int64]) -> None:
+        """Restore the labels and the selection that the last run of the cell left, on rows that show what they did."""
         left = dict(self._work)  # each change below takes its place
+        self._work["shown"] = shown
+        same = left.get("shown", shown) == shown
+        if not same.any():
+            return
         for name, (cells, names) in left.get("written", {}).items():
-            self._write(name, cells, names)
-        self.view, self.selection = left.get("view"), left.get("selection", ())
+            self._write(name, self._put(cells, name, self.rows[~same]), names)
+        self.view = left.get("view")
+        self.selection = tuple(np.intersect1d(left.get("selection", ()), self.rows[same]).tolist())
+
+    def _put(self, cells: pd.Series[Any], name: Hashable, others: npt.NDArray[np.int64]) -> pd.Series[Any]:
+        """Return a written column, with what the frame has in these other rows."""
+        if not len(others):
+            return cells
+        there = self.frame[name].iloc[others].array if name in self.frame.columns else [None] * len(others)
+        cells = cells.astype(object) if name in self.frame.columns else cells.copy()
+        cells.iloc[others] = there
+        return cells
 
     @traitlets.observe("selection", "written", "view")
     def _keep(self, change: Any) -> None:

@@ -9,28 +9,28 @@ browser.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
-from ..._engine.bridge import bridge
-from ...frame.call import Call, remember
-from ...frame.progress import Listener, listener, words
+from ..._engine.stopping import STOP, Stop
+from ...frame.progress import words
 from ...frame.report import Report
 from ...frame.rows import as_frame
+from ...frame.verb_help import spell
 from ...html.markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
-from ..progress import STEADY, bar
+from ..progress import STEADY
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
-from .workbench import Workbench, in_a_loop, watched
+from .trial import AnyCall, calls_in
+from .workbench import Carried, Workbench, in_a_loop
 
 __all__ = ["Playground"]
 
@@ -258,7 +258,7 @@ class Panel:
             written = drafts.write(mode.shape, value)
             self.shape.value = "" if written is None else written
             self.shape.disabled = written is None
-            self.shape.placeholder = drafts.HINTS[mode.shape] if written is not None else drafts.spell(value)
+            self.shape.placeholder = drafts.HINTS[mode.shape] if written is not None else spell(value)
         for name, kind in _NUMBERS.items():
             box, number = getattr(self, name), getattr(p, name)
             box.layout.display = "" if name in mode.options else "none"
@@ -342,27 +342,31 @@ def _means(what: str, text: str, value: Any) -> bool:
 class FullRun:
     """A run on all rows, priced first, then in the background with its progress in words.
 
-    `say` shows a text, an error with ``alert=True``; `changed` is called when the run is priced, starts or ends.
+    `say` shows a text, an error with ``alert=True``; `changed` is called when the run is priced, goes on or ends.
     """
 
     def __init__(self, playground: Workbench, say: Callable[..., None], changed: Callable[[], None]) -> None:
         self._playground, self._say, self._changed = playground, say, changed
         self.priced: Draft | None = None  # the draft that may be run
-        self._job: Any = None
-        self._report: Report | None = None  # of the run going on
+        self._call: AnyCall | None = None  # of the run going on
 
     @property
     def busy(self) -> bool:
         """Whether a run is going on."""
-        return self._job is not None
+        return self._call is not None
+
+    @property
+    def _report(self) -> Report | None:
+        """That of the model asked now."""
+        calls = calls_in(self._call) if self._call is not None else []
+        return next((each.report for each in reversed(calls) if each.report is not None), None)
 
     @property
     def counts(self) -> tuple[int, int] | None:
         """How many rows of the run going on have ended, and how many there are; None without a run."""
-        if self._report is None:
+        if (report := self._report) is None:
             return None
-        event = self._report.event
-        return event.done + event.failed, event.rows
+        return report.event.done + report.event.failed, report.event.rows
 
     def price(self) -> None:
         """Show the price."""
@@ -375,58 +379,44 @@ class FullRun:
         if self.busy:  # the second of two quick clicks
             return
         p = self._playground
-        call = p.call(p.draft, p.data)
         if not in_a_loop():
-            p.result = call.wait(bar)
-            self._say(f"Done: the result is in {self._where}.")
+            p.result = Carried(p.call(p.draft, p.data))()
+            self._say(f"The result is in {self._where}.")
             return
-        attempts = call.attempts()
-        begun = self._begin(*next(attempts))
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, begun))
+        self._call, self._stop = p.call(p.draft, p.data, progress=True), Stop()
+        carried = self._carry_out(self._call)
+        self._watcher = asyncio.get_running_loop().create_task(carried, context=self._stop.context())
         self._changed()
-
-    def _begin(self, job: Any, report: Report) -> concurrent.futures.Future[Any]:
-        self._job, self._report = job, report
-        remember(report)
-        return bridge.start(job)
 
     def stop(self) -> None:
         """Send no more requests; those in flight are finished and kept."""
-        if self._job is not None:
-            bridge.stop(self._job)
+        if self.busy:
+            self._stop.ask(STOP)
 
     @property
     def _where(self) -> str:
         return f"{self._playground.variable}.result"
 
-    async def _follow(
-        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any]
-    ) -> None:
+    async def _carry_out(self, call: AnyCall) -> None:
+        lines: list[str] = []
+        for each in calls_in(call):
+            each.say = lines.append
+        failed = False
         try:
-            while True:
-                assert self._report is not None
-                report = self._report
-                with listener(False) as tell:  # those of cf.listen; the words here are the display
-                    await watched(self._job, future, partial(self._show, report, tell))
-                    tell(report)
-                if (attempt := next(attempts, None)) is None:
-                    break
-                future = self._begin(*attempt)
-            self._playground.result = report.frame()
-            warnings = []
-            with contextlib.suppress(KeyboardInterrupt):
-                warnings = report.conclude("keep")
-            stopped = report.run.stopped and report.not_run
-            last = report.stopped_words if stopped else f"The result is in {self._where}."
-            lines = [report.receipt, *call.notes, *warnings, last]
-            self._say("\n".join(lines).replace("cf.last_run().frame()", self._where))
-        except Exception as error:  # any error, even a bug, because no cell would show it
-            self._say(str(error), alert=True)
+            self._playground.result = await Carried(call, lambda: contextlib.nullcontext(self._show)).aio()
+            lines.append(f"The result is in {self._where}.")
+        except (Exception, asyncio.CancelledError) as error:  # any error, even a bug, because no cell would show it
+            failed = isinstance(error, Exception)
+            lines.append(str(error))
+            if call.report is not None:
+                self._playground.result = call.report.frame()
         finally:
-            self._job = self._report = None
+            self._call = None
+            if call.report is not None and not failed:
+                lines.insert(0, call.report.receipt)
+            self._say("\n".join(lines).replace("cf.last_run().frame()", self._where), alert=failed)
             self._changed()
 
-    def _show(self, report: Report, tell: Listener) -> None:
+    def _show(self, report: Report) -> None:
         self._say(words(report))
         self._changed()
-        tell(report)

@@ -1,8 +1,8 @@
 """A draft: one call of a verb as plain data, as a line of code, and as what is typed into the boxes for it.
 
-In: what the user set or typed in the playground.  Out: the arguments of the verb, the same as Python code (`spell`),
-schemas, labels, questions and fields read from lines and written as lines (`read`, `write`), and completions of column
-names in a prompt (`offered`, `completed`).
+In: what the user set or typed in the playground.  Out: the arguments of the verb, the same as a line of code, schemas,
+labels, questions and fields read from lines and written as lines (`read`, `write`), and completions of column names in
+a prompt (`offered`, `completed`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import dataclasses
 import datetime
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any
 
+from ...frame.verb_help import in_code, spell
 from ...tasks import Ask, Classify, Extract, Generate, Task, choice, scale, yes_no
 from ...tasks.dialects.question_types import Choice, Question, Scale, YesNo
 
@@ -55,10 +56,11 @@ class Draft:
     questions: Any = None
     fields: Any = None
 
-    def call(self, *, series: tuple[str, ...] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def call(self, columns: Mapping[str, Hashable], *, series: bool = False) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments of the call, without those left at their default.
 
-        `series` is the name of a Series in a template, empty for a frame.  An empty required field is a ValueError.
+        `columns` has the label of each column, or of the `series`, by how it is written in a prompt.  An empty required
+        field is a ValueError.
         """
         mode = MODES[self.mode]
         if not self.prompt.strip():
@@ -70,15 +72,15 @@ class Draft:
         args: tuple[Any, ...] = (self.prompt,)
         if self.mode != "generate":
             alone = _ONE_COLUMN.fullmatch(self.prompt)
-            on = (alone[1],) if alone else (self.prompt,)
-            args = (*(() if alone and alone[1] in series else on), getattr(self, mode.shape))
+            on = columns.get(alone[1], alone[1]) if alone else self.prompt
+            itself = series and alone is not None and alone[1] in columns
+            args = (*(() if itself else (on,)), getattr(self, mode.shape))
         return args, self._set(mode.options)
 
-    def code(self, name: str, *, series: tuple[str, ...] = ()) -> str:
+    def code(self, name: str, columns: Mapping[str, Hashable], *, series: bool = False) -> str:
         """Return the line that makes the call on the frame of this name."""
-        args, options = self.call(series=series)
-        parts = [*map(spell, args), *(f"{key}={spell(value)}" for key, value in options.items())]
-        return f"{name}.cfai.{self.mode}({', '.join(parts)})"
+        args, options = self.call(columns, series=series)
+        return in_code(f"{name}.cfai.{self.mode}", args, options)
 
     def settings(self) -> dict[str, str]:
         """Return all fields of the verb that are set, except the prompt, as text."""
@@ -209,34 +211,6 @@ def _line(value: Any) -> str | None:
     return next((name for name, kind in _TYPES.items() if kind == value), None)
 
 
-def spell(value: Any) -> str:
-    """Write a value as Python code that creates it (with ``cf`` and ``datetime`` imported)."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {spell(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(spell, value)) + "]"
-    if isinstance(value, YesNo):
-        return _called("yes_no", [value.instructions], {"yes": value.yes, "no": value.no})
-    if isinstance(value, (Choice, Scale)):
-        usual = type(value).__dataclass_fields__["instructions"].default
-        named: dict[str, Any] = {"instructions": None if value.instructions == usual else value.instructions}
-        if isinstance(value, Scale):
-            return _called("scale", value.levels, named)
-        plain = [name for name, meaning in value.options if meaning is None]
-        described = {name: meaning for name, meaning in value.options if meaning is not None}
-        if all(name.isidentifier() for name in described):
-            return _called("choice", plain, named | described)
-        return _called("choice", plain, named)[:-1] + f"{', ' if plain else ''}**{described!r})"
-    if isinstance(value, type) and get_origin(value) is None:
-        return f"datetime.{value.__name__}" if value.__module__ == "datetime" else value.__name__
-    return repr(value)
-
-
-def _called(name: str, words: Any, named: Mapping[str, Any]) -> str:
-    parts = [*map(repr, words), *(f"{key}={each!r}" for key, each in named.items() if each is not None)]
-    return f"cf.{name}({', '.join(parts)})"
-
-
 # -- columns in a prompt -----------------------------------------------------------------------------------------------
 
 _OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
@@ -244,7 +218,7 @@ _OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
 _MAX_OFFERED = 24
 
 
-def offered(prompt: str, columns: Sequence[str]) -> list[str]:
+def offered(prompt: str, columns: Iterable[str]) -> list[str]:
     """Return the columns that can stand in braces; after an open brace, those that begin with what follows it."""
     at = _open(prompt)
     typed = "" if at is None else next(part for part in at.groups() if part is not None)

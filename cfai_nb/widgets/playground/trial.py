@@ -12,14 +12,15 @@ import itertools
 import string
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
 from ..._engine.run_state import Event
-from ...errors import CfaiError
+from ...errors import CfaiError, check_count
 from ...frame import rows as frames
 from ...frame.call import Call
+from ...frame.extract_call import ExtractCall
 from ...frame.reading import is_missing
 from ...frame.report import Report
 from ...models import USD_PER_NEURON, Cost
@@ -28,27 +29,36 @@ from .draft import Draft
 
 #: A playground shows every answer; all rows are for ``apply``.
 MAX_ROWS = 50
+AnyCall: TypeAlias = "Call | ExtractCall"
+
+
+def calls_in(call: AnyCall) -> list[Call]:
+    """Return the calls of a model each that a call is made of."""
+    return call.calls if isinstance(call, ExtractCall) else [call]
 
 
 class SampleRows:
     """A few rows of a frame, by position, the same for every variant and version.
 
-    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
+    `columns` has the labels of the columns by how a prompt writes them; `series` says whether it is a Series.
     """
 
     def __init__(self, data: frames.Frame) -> None:
         self.data = data
         self.positions: list[int] = []
-        self.columns = [str(name) for name in frames.as_frame(data).columns]
-        self.series = tuple(self.columns) if isinstance(data, pd.Series) else ()
+        labels = list(frames.as_frame(data).columns)
+        self.columns: dict[str, Hashable] = {str(label): label for label in labels}
+        self.columns |= {label: label for label in labels if isinstance(label, str)}  # as a template takes them
+        self.series = isinstance(data, pd.Series)
 
     def choose_first(self, n: int, on: str | None) -> None:
         """Choose the first rows that have text, in the column or in all those of the template that is given."""
+        check_count(n=n)
         frame, names = frames.as_frame(self.data), []
         with contextlib.suppress(CfaiError, ValueError):  # `problem` says what is wrong with a template
             names = [] if on is None else frames.names_in(on, frame, template=False)
         full = frame[names].notna().all(axis=1) if names else frame.notna().any(axis=1)
-        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+        self._choose(full.to_numpy().nonzero()[0][:n].tolist())
 
     def choose(self, labels: Sequence[Hashable]) -> None:
         """Choose rows by their labels."""
@@ -71,7 +81,7 @@ class SampleRows:
     def first_prompt(self, on: str | None) -> str:
         """Return the prompt to start with: the named column in braces, or the template itself."""
         if on is None:
-            return "{" + self.series[0] + "}" if self.series else ""
+            return "{" + next(iter(self.columns)) + "}" if self.series else ""
         if isinstance(on, str) and "{" in on:
             return on
         frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
@@ -83,7 +93,7 @@ class SampleRows:
         names: set[str | None] = set()
         with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
             names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
-        if names & set(self.columns):
+        if names & self.columns.keys():
             chosen = chosen[[column for column in chosen.columns if str(column) in names]]
         several = chosen.shape[1] > 1
         return [
@@ -151,6 +161,10 @@ class Trial:
 
     def __repr__(self) -> str:
         return f"<version {self.number} ({self.variant}): {self.code}>"
+
+    def add_notes(self, notes: Iterable[str]) -> None:
+        """Add the notes that are not there."""
+        self.notes += [note for note in notes if note not in self.notes]
 
     @property
     def finished(self) -> bool:
@@ -265,7 +279,7 @@ class Versions:
 class Round:
     """Trials run together on the engine's loop; a job of the bridge."""
 
-    def __init__(self, trials: Sequence[tuple[Trial, Sequence[Call]]]) -> None:
+    def __init__(self, trials: Sequence[tuple[Trial, Sequence[AnyCall]]]) -> None:
         self._trials = trials
         self._runners: set[Any] = set()
         self._ended: list[Event] = []
@@ -285,14 +299,17 @@ class Round:
         return sum(state not in ("waiting", "asking") for state in states), len(states)
 
     async def execute(self) -> None:
-        """Start every row of every trial at once; the limits of the session hold them back."""
-        await asyncio.gather(
-            *(
-                self._row(trial, outcome, call)
-                for trial, calls in self._trials
-                for outcome, call in zip(trial.outcomes, calls, strict=True)
-            )
-        )
+        """Start every row of every trial at once; the limits of the session hold them back.
+
+        After a failure no more is sent; what is in flight is awaited and kept, and then the failure is raised.
+        """
+        rows = [
+            self._row(trial, outcome, call)
+            for trial, calls in self._trials
+            for outcome, call in zip(trial.outcomes, calls, strict=True)
+        ]
+        for failure in filter(None, await asyncio.gather(*rows, return_exceptions=True)):
+            raise failure
 
     def stop(self) -> None:
         """Send no more requests; those in flight are finished and kept."""
@@ -306,14 +323,22 @@ class Round:
         for runner in tuple(self._runners):
             runner.abandon()
 
-    async def _row(self, trial: Trial, outcome: Outcome, call: Call) -> None:
+    async def _row(self, trial: Trial, outcome: Outcome, call: AnyCall) -> None:
         if self.stopped:
             outcome.state = "not run"
             return
         outcome.state = "asking"
-        attempts = call.attempts()
-        runner, report = next(attempts)
-        key = next(iter(report.run.plan.keys), b"")
+        try:
+            await self._answer(trial, outcome, call)
+        except Exception:
+            self.stop()
+            raise
+
+    async def _answer(self, trial: Trial, outcome: Outcome, call: AnyCall) -> None:
+        """Ask what a row asks, or share what an equal one is answered."""
+        attempts = [part.attempts() for part in calls_in(call)]
+        begun = [next(each) for each in attempts]
+        key = b"".join(next(iter(report.run.plan.keys), b"") for _, report in begun)
         ended = asyncio.Event()
         within, across = (id(trial), key), (0, key)
         first = (self._asked.get(within) or self._asked.get(across)) if key else None
@@ -321,25 +346,42 @@ class Round:
             self._asked.setdefault(place, (trial, outcome, ended))
         try:
             if first is None:
-                await self._ask(trial, outcome, call, itertools.chain([(runner, report)], attempts))
+                chained = [itertools.chain([one], more) for one, more in zip(begun, attempts, strict=True)]
+                await self._ask(trial, outcome, call, chained)
                 return
             await first[2].wait()
             trial.origin, trial.model = first[0].origin, first[0].model
+            trial.add_notes(first[0].notes)
             outcome.copy_from(first[1], same_trial=first[0] is trial)
         finally:
             ended.set()
 
-    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]) -> None:
-        for runner, report in attempts:
-            self._runners.add(runner)
-            try:
-                await runner.execute()
-            finally:
-                self._runners.discard(runner)
-                self._ended.append(report.event)
-        trial.notes += call.notes
+    async def _ask(
+        self, trial: Trial, outcome: Outcome, call: AnyCall, attempts: Iterable[Iterable[tuple[Any, Report]]]
+    ) -> None:
+        for part, tries in zip(calls_in(call), attempts, strict=True):
+            for runner, report in tries:
+                self._runners.add(runner)
+                try:
+                    await runner.execute()
+                finally:
+                    self._runners.discard(runner)
+                    self._ended.append(report.event)
+            caution = part.task.caution(part.model)
+            trial.add_notes([*part.notes, *([f"{caution}."] if caution else [])])
+            if self.stopped or not report.run.done:
+                break
+        if isinstance(call, ExtractCall):
+            call.join_reports()
+        assert call.report is not None
+        trial.model = ", ".join(part.model.id for part in calls_in(call))
+        self._settle(trial, outcome, call.report)
+
+    @staticmethod
+    def _settle(trial: Trial, outcome: Outcome, report: Report) -> None:
+        """Note the answer of a row, and what it took."""
         run = report.run
-        trial.origin, trial.model = run.plan.origin, run.plan.model.id
+        trial.origin = run.plan.origin
         if run.requests:
             outcome.paid = True
             outcome.neurons, outcome.exact = run.spent.neurons, run.spent.exact

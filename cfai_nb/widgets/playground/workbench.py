@@ -18,17 +18,17 @@ import pandas as pd
 import traitlets
 
 from ..._engine.bridge import bridge
-from ..._engine.plan import Plan
 from ...errors import CfaiError, Stopped, refuse_unknown, takes_options
 from ...frame import progress
 from ...frame import rows as frames
-from ...frame.call import Call
-from ...frame.verb import BoundTaskVerb, TaskVerb
+from ...frame.progress import Display
+from ...frame.steps import Forms, Steps
+from ...frame.verb import BoundTaskVerb, TaskVerb, carried_out
 from ..base import View, kept_work
 from ..progress import bar
 from . import draft as drafts
 from .draft import MODES, Draft
-from .trial import Outcome, Round, SampleRows, Trial, Truth, Versions
+from .trial import AnyCall, Outcome, Round, SampleRows, Trial, Truth, Versions, calls_in
 
 #: Seconds between two drawings of a run.
 PAUSE = 0.2
@@ -68,6 +68,16 @@ def name_of(thing: object) -> str | None:
     shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
     names = () if shell is None else tuple(shell.user_ns.items())
     return next((name for name, value in names if value is thing and not name.startswith("_")), None)
+
+
+class Carried(Forms):
+    """A call that was made, in the three forms of a verb."""
+
+    def __init__(self, call: AnyCall, display: Display = bar) -> None:
+        self.__name__, self._call, self._display = call.task.name, call, display
+
+    def _steps(self) -> Steps[Any]:
+        return carried_out(self._call)
 
 
 class Workbench(View):
@@ -193,21 +203,21 @@ class Workbench(View):
         ValueError
             A required field is empty.
         """
-        return self.draft.code(self.name, series=self.samples.series)
+        return self.draft.code(self.name, self.samples.columns, series=self.samples.series)
 
     @property
     def shown_code(self) -> str:
         """That line; empty while the variant cannot run."""
         return "" if self.problem else self.code
 
-    def call(self, draft: Draft, data: frames.Frame, **options: Any) -> Call:
+    def call(self, draft: Draft, data: frames.Frame, **options: Any) -> AnyCall:
         """Return the call of a draft on some rows, checked but not started."""
-        args, fields = draft.call(series=self.samples.series)
+        args, fields = draft.call(self.samples.columns, series=self.samples.series)
         return BoundTaskVerb(_VERBS[draft.mode], data).call(*args, **fields, **options)
 
-    def plan(self, **options: Any) -> Plan:
-        """Price the variant on the whole frame; nothing is sent."""
-        return self.call(self.draft, self.data, **options).plan()
+    def plan(self, **options: Any) -> Any:
+        """Price the variant on the whole frame, as ``.plan`` of the verb does; nothing is sent."""
+        return Carried(self.call(self.draft, self.data, **options)).plan()
 
     # -- variants, rows and versions -----------------------------------------------------------------------------
 
@@ -294,9 +304,9 @@ class Workbench(View):
         Series or DataFrame
             Also in ``result``.
         """
-        call = self.call(self.draft, self.data, **options)
+        call = Carried(self.call(self.draft, self.data, **options))
         print(call.plan().describe("sending"))
-        self.result = call.wait(bar)
+        self.result = call()
         return self.result
 
     def run(self, *, again: bool = False, wait: bool = True) -> None:
@@ -338,7 +348,7 @@ class Workbench(View):
         if job.stopped:
             raise Stopped(f"Stopped. The answers so far are shown; {self.variable}.run() asks for the rest.")
 
-    def _due(self, again: bool) -> list[tuple[Trial, list[Call]]]:
+    def _due(self, again: bool) -> list[tuple[Trial, list[AnyCall]]]:
         due = []
         rows = [self.data.iloc[[at]] for at in self.samples.positions]
         options: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
@@ -352,8 +362,9 @@ class Workbench(View):
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
             for outcome, call in zip(outcomes, calls, strict=True):
-                call.options = dataclasses.replace(call.options, on_token=outcome.on_token)
-            code = draft.code(self.name, series=self.samples.series)
+                for part in calls_in(call):
+                    part.options = dataclasses.replace(part.options, on_token=outcome.on_token)
+            code = draft.code(self.name, self.samples.columns, series=self.samples.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
 

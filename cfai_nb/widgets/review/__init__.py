@@ -2,7 +2,7 @@
 
 In: a frame, the answers, and how many rows.  Out: `Review`, which ``df.cfai.review`` returns; the widget of its card,
 made with anywidget when it is displayed (the next cards must be painted before the kernel answers, so they are drawn in
-the browser).  What is said goes to `frame.review`, which keeps it in the store.
+the browser).  The answers of the user go to `frame.review`, which keeps them in the store.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anywidget
 import pandas as pd
@@ -50,7 +50,7 @@ class _Card(anywidget.AnyWidget):
     labels: Any = traitlets.List().tag(sync=True)
     about: Any = traitlets.List(help="of each card: guess, p, blind").tag(sync=True)
     cards = traitlets.Dict(help="HTML by place, of the first cards").tag(sync=True)
-    marks = traitlets.Dict(help="what was said, and which messages that includes").tag(sync=True)
+    marks = traitlets.Dict(help="the state of each row, and which messages that includes").tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
     place = traitlets.Int().tag(sync=True)
     made = traitlets.Float().tag(sync=True)
@@ -59,9 +59,10 @@ class _Card(anywidget.AnyWidget):
 class Review:
     """Judge a model's answers with single keys; every key is kept, and gives gold and an accuracy with its interval.
 
-    Rows are drawn with recorded probabilities, unsure ones more often, so that what you say of them holds for all rows
-    of the frame.  The next card is shown before the kernel answers.  On every fifth card the model's answer is hidden.
-    Every key is stored under the name of the review: it goes on after a restart and in another notebook.
+    Rows are drawn with recorded probabilities, unsure ones more often, so that the accuracy of those you label holds
+    for all rows of the frame.  The next card is shown before the kernel answers.  On every fifth card the model's
+    answer is hidden.  Every key is stored under the name of the review: it goes on after a restart and in another
+    notebook.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ class Review:
         return self._state.accuracy
 
     def label(self, row: Hashable, label: Any) -> None:
-        """Say what is right for a row, given by its label in the index.
+        """Set the right answer of a row, given by its label in the index.
 
         Raises
         ------
@@ -173,7 +174,7 @@ class Review:
         self._refresh()
 
     def cannot_tell(self, row: Hashable) -> None:
-        """Say that what is right for a row cannot be told."""
+        """Mark a row as unclear: its right answer cannot be decided."""
         self._state.mark(self._state.place_of(row), "unclear")
         self._refresh()
 
@@ -183,7 +184,7 @@ class Review:
         self._refresh()
 
     def undo(self) -> Any:
-        """Take back what was said last, also before a restart; return the row, None if nothing was said."""
+        """Take back the last mark, also one from before a restart; return its row, or None if no row is marked."""
         place = self._state.undo()
         self._refresh()
         return None if place is None else self.rows[place]
@@ -202,9 +203,9 @@ class Review:
 
     @takes_options()
     def save(self, path: str | Path, *, title: str = "Review") -> Path:
-        """Write what was said of each row as one page of HTML, which sorts and filters without a kernel.
+        """Write the rows drawn and their labels as one page of HTML, which sorts and filters without a kernel.
 
-        The page loads nothing from elsewhere, and runs nothing that a cell holds.  It contains the rows drawn.
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.
 
         Parameters
         ----------
@@ -258,7 +259,7 @@ class Review:
         return self._card
 
     def _next(self) -> int:
-        """Return the card to go on with: the first open one after the last that something was said of."""
+        """Return the card to go on with: the first open one after the one that was marked last."""
         marks = self._state.marks
         last = max(range(len(marks)), key=lambda place: marks[place].time)
         start = last + 1 if marks[last].time else 0
@@ -291,13 +292,13 @@ class Review:
         )
 
     def _ahead(self, place: int) -> dict[str, str]:
-        """Return the HTML of the open cards from a place on, as many as are sent at once, and of the last ones said."""
+        """Return the HTML of the open cards from a place on, as many as are sent at once, and of those marked last."""
         marks = self._state.marks
         order = [*range(place, len(marks)), *range(place)]
         wanted = [place, *(at for at in order if marks[at].state == "open" and at != place)]
-        said = [at for at in range(len(marks)) if marks[at].state != "open" and at != place]
-        wanted[1:1] = sorted(said, key=lambda at: -marks[at].time)[:5]  # for undo
-        wanted += [at for at in said if marks[at].state == "skipped" and at not in wanted]
+        marked = [at for at in range(len(marks)) if marks[at].state != "open" and at != place]
+        wanted[1:1] = sorted(marked, key=lambda at: -marks[at].time)[:5]  # for undo
+        wanted += [at for at in marked if marks[at].state == "skipped" and at not in wanted]
         found: dict[str, str] = {}
         size = 0
         for at in wanted:
@@ -366,7 +367,7 @@ class Review:
     def _words(self) -> str:
         state = self._state
         parts = [f"{state.count('label'):,} of {len(state.marks):,} labelled"]
-        parts += [f"{count:,} {word}" for word, key in _LEFT.items() if (count := state.count(key))]
+        parts += [f"{count:,} {left}" for left in _LEFT if (count := state.count(left))]
         parts += [] if (found := self.accuracy) is None else [f"accuracy {found.words}"]
         return "; ".join([*parts, *state.notes])
 
@@ -380,7 +381,7 @@ class Review:
         return bundle(repr(self), page, self.card)
 
 
-_LEFT: dict[str, Any] = {"skipped": "skipped", "cannot be told": "unclear"}
+_LEFT: tuple[Literal["skipped", "unclear"], ...] = ("skipped", "unclear")
 
 
 def _word(label: Any) -> str:

@@ -1,5 +1,5 @@
 // The review card.  The cards to come are in the browser, so a key shows the next one without waiting for the kernel.
-// What is said is kept here until the kernel confirms it: `said` is the kernel's state with the unconfirmed keys applied.
+// Keys are kept here until the kernel confirms them: `said` is the kernel's state with the unconfirmed keys applied.
 // Labels and notes are written with textContent; the HTML of a row was escaped by the package.
 
 const KEYS = [..."123456789abcdefghijklmopqtvwxyz"]; // r, s, u and n act
@@ -101,7 +101,7 @@ class Store {
     return places.find(place => place > after) ?? places[0] ?? null;
   }
 
-  last() { // the card something was said of last
+  last() { // the card that was marked last
     let found = null;
     this.said.forEach((row, place) => {
       if (row.state !== "open" && (found === null || row.order > this.said[found].order)) found = place;
@@ -210,7 +210,7 @@ class View {
     this.store.said.forEach(row => { counts[row.state] = (counts[row.state] ?? 0) + 1; });
     const words = [`${counts.label ?? 0} labelled`];
     if (counts.skipped) words.push(`${counts.skipped} skipped`);
-    if (counts.unclear) words.push(`${counts.unclear} cannot be told`);
+    if (counts.unclear) words.push(`${counts.unclear} unclear`);
     const box = make("div", "done");
     box.append(make("b", "", "Done. "), make("span", "", `${words.join(", ")}.`));
     return box;
