@@ -307,8 +307,9 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def hint(name: object, known: Iterable[object]) -> str:
     """Return what an error about an unknown name ends with: `` Did you mean 'text'?``, or nothing if none is near."""
-    meant = near(str(name), map(str, known))
-    return f" Did you mean {meant!r}?" if meant else ""
+    names = {str(each): each for each in known}
+    meant = near(str(name), names)
+    return f" Did you mean {names[meant]!r}?" if meant else ""
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ import pandas as pd
 
 from .._engine.plan import time_in_words
 from .._engine.stopping import STOP
-from ..errors import InputError, near
+from ..errors import InputError, hint
 from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
@@ -77,8 +77,7 @@ class DaskAccessor:
                 f"{name} needs all rows at once, and a Dask frame has them in partitions: .compute() what it needs, "
                 f"and call .cfai.{name} on the pandas frame."
             )
-        meant = near(name, dir(self))
-        raise AttributeError(f"cfai has no {name!r}.{f' Did you mean {meant!r}?' if meant else ''}")
+        raise AttributeError(f"cfai has no {name!r}.{hint(name, dir(self))}")
 
 
 class DaskVerb:

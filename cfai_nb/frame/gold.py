@@ -7,7 +7,6 @@ the store holds no text of a row.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .. import session
-from ..errors import InputError, takes_options
+from ..errors import InputError, hint, takes_options
 from ..media import Media, Parts
 from . import rows
 from .call import warn
@@ -242,7 +241,6 @@ def gold(name: str) -> Gold:
         raise LookupError("This session has no store (store=False), so it keeps no gold.")
     if not (marks := read_marks(store, name)):
         known = review_names(store)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise LookupError(f"There is no review {name!r} in {store.path}.{hint} Reviews: {', '.join(known) or 'none'}.")
+        listed = ", ".join(known) or "none"
+        raise LookupError(f"There is no review {name!r} in {store.path}.{hint(name, known)} Reviews: {listed}.")
     return Gold(name, marks)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import near
+from ..errors import hint
 from ..vectors.vector import Space, base_and_rows, views
 from .arrow import VectorArray, VectorDtype, as_pandas
 from .reading import is_missing
@@ -55,8 +55,7 @@ class PolarsAccessor:
 
     def __getattr__(self, name: str) -> PolarsVerb:
         if name.startswith("_") or name not in dir(self):
-            meant = near(name, dir(self)) if not name.startswith("_") else ""
-            raise AttributeError(f"cfai has no {name!r}.{f' Did you mean {meant!r}?' if meant else ''}")
+            raise AttributeError(f"cfai has no {name!r}.{'' if name.startswith('_') else hint(name, dir(self))}")
         return PolarsVerb(self, name)
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from .. import session
 from .._engine.store.reviews import Mark, State, write_review
 from .._engine.store.store import Store
-from ..errors import StoreError, near
+from ..errors import StoreError, hint
 from ..quality import Estimate, accuracy, draw
 from . import rows
 from .gold import contents, digests, frame_of, laid, read_marks, weights_on
@@ -192,10 +192,9 @@ class ReviewState:
         if state == "label":
             label = _plain(label)
             if label not in self.guess.labels:
-                meant = near(label, [str(known) for known in self.guess.labels]) if isinstance(label, str) else ""
-                hint = f" Did you mean {meant!r}?" if meant else ""
-                known = ", ".join(map(repr, self.guess.labels[:20]))
-                raise ValueError(f"{label!r} is not one of the labels.{hint} Labels: {known}.")
+                known = self.guess.labels
+                listed = ", ".join(map(repr, known[:20]))
+                raise ValueError(f"{label!r} is not one of the labels.{hint(label, known)} Labels: {listed}.")
         latest = max((mark.time for mark in self.marks), default=0.0)
         moment = 0.0 if state == "open" else max(time.time(), np.nextafter(latest, np.inf))
         self._keep(place, state=state, label=label if state == "label" else None, time=float(moment))

@@ -7,7 +7,6 @@ on the index of the frame, as columns with real dtypes.
 
 from __future__ import annotations
 
-import difflib
 import string
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .._engine.run_state import Results
-from ..errors import ColumnError, InputError
+from ..errors import ColumnError, InputError, hint
 from ..media import Folder, Media, Parts, text_of
 from ..tasks import Column, Input
 from ..vectors.vector import Space
@@ -236,9 +235,7 @@ def _columns(frame: pd.DataFrame) -> str:
 
 
 def _no_column(frame: pd.DataFrame, name: Any) -> str:
-    near = difflib.get_close_matches(str(name), [str(c) for c in frame.columns], n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"There is no column {name!r}.{hint} Columns: {_columns(frame)}."
+    return f"There is no column {name!r}.{hint(name, frame.columns)} Columns: {_columns(frame)}."
 
 
 def _fill(

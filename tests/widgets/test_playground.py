@@ -346,7 +346,7 @@ def test_lines_and_values_are_one() -> None:
     assert text_forms.write("schema", Verdict) is None
     assert text_forms.write("labels", 5) is None
     assert text_forms.write("questions", {"a": cf.yes_no("?", yes="j")}) is None
-    with pytest.raises(ValueError, match="Did you mean int"):
+    with pytest.raises(ValueError, match="Did you mean 'int'"):
         text_forms.read("schema", "a: intt")
     with pytest.raises(ValueError, match="write a name, a colon"):
         text_forms.read("questions", "what")

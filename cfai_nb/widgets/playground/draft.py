@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import difflib
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import hint
 from ...frame.verb_help import in_code, spell
 from ...tasks import Ask, Classify, Extract, Generate, Task, choice, scale, yes_no
 from ...tasks.dialects.question_types import Choice, Question, Scale, YesNo
@@ -158,9 +158,8 @@ def _type(text: str) -> Any:
         return _split(text, "|")
     if text in _TYPES:
         return _TYPES[text]
-    near = difflib.get_close_matches(text, _TYPES, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{text!r} is not a type.{hint} Types: {', '.join(_TYPES)}; or words such as glad | sad.")
+    types = ", ".join(_TYPES)
+    raise ValueError(f"{text!r} is not a type.{hint(text, _TYPES)} Types: {types}; or words such as glad | sad.")
 
 
 def _question(text: str) -> Question:
