@@ -258,8 +258,9 @@ def find(name: str | Model) -> Model:
 
 
 def default(work: str) -> Model:
-    """Return the default model for a kind of work; ``catalogue().defaults`` holds the reason for each."""
-    return catalogue().find(catalogue().defaults[work]["model"])
+    """Return the default model for a kind of work (``catalogue().defaults`` says why), or the model of this name."""
+    kept = catalogue().defaults.get(work)
+    return find(work if kept is None else kept["model"])
 
 
 def names_of_models(fits: Callable[[Model], bool]) -> str:

@@ -193,7 +193,7 @@ def select_model(
             raise ModelError(f"Give model=: {endpoint.origin} has {', '.join(names[:20]) or 'no model'}.")
         return external_model(names[0], "server", embeds=embeds, free=endpoint.is_local)
     if wanted is None:
-        return find(task.default_model) if task.default_model.startswith("@") else default(task.default_model)
+        return default(task.default_model)
     if "/" in wanted and not wanted.startswith("@"):
         if not gateway:
             raise ModelError(f"{wanted} is another provider's model: set gateway=, here or in connect.")

@@ -321,3 +321,12 @@ def test_every_figure_has_a_source_and_a_day() -> None:
     assert cached.prices is not None
     assert cached.prices["cached_input_tokens"].usd == 0.05
     assert "third party" in cached.evidence
+
+
+@pytest.mark.parametrize("name", ["llama-3.2-3b-instruct", "@cf/meta/llama-3.2-3b-instruct"])
+def test_a_task_names_its_model_in_any_form(name: str) -> None:
+    """The default model of an own task is an id, a short name or a kind of work; an unknown name is refused."""
+    assert default(name).id == "@cf/meta/llama-3.2-3b-instruct"
+    assert default("embed").id == "@cf/baai/bge-m3"
+    with pytest.raises(cf.ModelError, match="no-such-model"):
+        default("no-such-model")
