@@ -123,8 +123,9 @@ def laid_on(data: Frame, given: Any, what: str) -> Any:
             raise ColumnError(f"{what}: {_no_column(frame, given)}")
         return _column(frame, given)
     if not isinstance(given, (pd.Series, pd.DataFrame)):
-        typed = isinstance(given, (np.ndarray, pd.api.extensions.ExtensionArray, pd.Index))
-        given = pd.Series(given) if typed else pd.Series(list(given), dtype=object)  # None beside integers stays None
+        typed = isinstance(given, (np.ndarray, pd.api.extensions.ExtensionArray, pd.Index)) and given.dtype != object
+        # As objects None beside integers stays None, and a text that Arrow cannot hold stays a text.
+        given = pd.Series(given) if typed else pd.Series(list(given), dtype=object)
         if len(given) != len(data):
             raise ValueError(f"{what}: {len(given):,} values for {len(data):,} rows; give one for each row.")
         return given.set_axis(data.index)
