@@ -123,7 +123,8 @@ def laid_on(data: Frame, given: Any, what: str) -> Any:
             raise ColumnError(f"{what}: {_no_column(frame, given)}")
         return _column(frame, given)
     if not isinstance(given, (pd.Series, pd.DataFrame)):
-        typed = isinstance(given, (np.ndarray, pd.api.extensions.ExtensionArray, pd.Index)) and given.dtype != object
+        typed = isinstance(given, (np.ndarray, pd.api.extensions.ExtensionArray, pd.Index))
+        typed = typed and not pd.api.types.is_object_dtype(given.dtype)
         # As objects None beside integers stays None, and a text that Arrow cannot hold stays a text.
         given = pd.Series(given) if typed else pd.Series(list(given), dtype=object)
         if len(given) != len(data):
