@@ -276,6 +276,9 @@ def _type_class() -> Any:
         def __arrow_ext_deserialize__(cls, storage: Any, written: bytes) -> Any:
             return cls(_space_of(written), storage)
 
+        def __hash__(self) -> int:  # of a schema that holds it; equality is Arrow's
+            return hash((str(self.storage_type), self.space))
+
         def to_pandas_dtype(self) -> VectorDtype:
             """Return what pandas reads it as."""
             return VectorDtype()

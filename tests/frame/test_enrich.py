@@ -53,6 +53,17 @@ def read(folder: Path) -> pa.Table:
     return pq.read_table(folder)
 
 
+def test_the_output_is_a_source(emulator: Emulator, tmp_path: Path) -> None:
+    """A folder with vectors, in several parts, is enriched again: its columns stay, and vectors know their model."""
+    cf.enrich(written(tmp_path / "in", 40), tmp_path / "one", EMBED, memory=SMALL)
+    topic = {"topic": (cf.Classify(labels=["billing", "shipping"]), "text")}
+    report = cf.enrich(tmp_path / "one", tmp_path / "two", topic, memory=SMALL)
+    assert (report.done_rows, report.failed, len(report.failures)) == (40, 0, 0)
+    made = read(tmp_path / "two")
+    assert made.drop_columns(["topic", "topic__error"]).equals(read(tmp_path / "one"))
+    assert made.to_pandas()["vector"].dropna().iloc[0].space.model == "@cf/baai/bge-base-en-v1.5"
+
+
 def test_rows_are_those_of_one_frame(emulator: Emulator, tmp_path: Path) -> None:
     """All columns and rows stay in order, answers are those of the verbs, and a later column names an earlier one."""
     source = written(tmp_path / "in", 40)
