@@ -77,7 +77,8 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def begin(self, code: str) -> str:
-        return str(self.client.execute(code))
+        # After an error the kernel would drop what is sent within the next moment, such as a look at a value.
+        return str(self.client.execute(code, stop_on_error=False))
 
     def reply(self, number: str, seconds: float = 40) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
