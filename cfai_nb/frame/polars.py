@@ -112,7 +112,7 @@ def from_polars(value: Any) -> Any:
 
 
 def in_kind(method: Method) -> Method:
-    """Let a method whose first argument is a frame take one of Polars, and then return a Series of Polars."""
+    """Let a method take a Polars frame as its first argument; it then returns a Polars Series."""
 
     @functools.wraps(method)
     def taking(self: Any, data: Any, *args: Any, **options: Any) -> Any:

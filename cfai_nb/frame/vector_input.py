@@ -124,7 +124,7 @@ class Embedding:
     def query(self, query: Any, space: Space | None, *, among: int | None = None) -> Generator[Step, Any, Query]:
         """Return what to search for; texts are embedded with the model of `space`, as queries where it knows them.
 
-        `among` is the number of vectors it is compared with: where there are none, no text is embedded.
+        `among` is the number of vectors that the query is compared with.  If it is 0, no text is embedded.
 
         Raises
         ------

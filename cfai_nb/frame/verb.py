@@ -86,9 +86,8 @@ class BoundVerb(Forms):
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
         known = self._verb.help.signature.parameters
-        takes_others = any(
-            each.kind is each.VAR_KEYWORD for each in known.values()
-        )  # the playground, which looks itself
+        # One with ``**options``, as the playground has, checks their names itself.
+        takes_others = any(each.kind is each.VAR_KEYWORD for each in known.values())
         if not takes_others and (unknown := options.keys() - known.keys()):
             refuse_unknown(self.__name__, unknown, self._verb.help.options)
 

@@ -103,7 +103,7 @@ class Fetcher:
         self._begin()
 
     def _begin(self) -> None:
-        """Start with nothing: in the process that makes it, and in one forked from it, whose files are the parent's."""
+        """Start with no files, also in a forked process: the files there are belong to its parent."""
         self._process = os.getpid()
         self._total = 0
         self._folder: Path | None = None

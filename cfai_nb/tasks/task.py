@@ -400,7 +400,7 @@ class ChatTask(Task):
         return chat.streamed(request, model) if plain else None
 
 
-#: Kinds of a dtype whose arrays may hold words: objects, texts, bytes.
+#: The dtype kinds of arrays that may hold words: objects, texts, bytes.
 _OF_WORDS = frozenset("OUST")
 
 

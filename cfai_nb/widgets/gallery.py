@@ -305,9 +305,10 @@ def _same(before: Any, now: Any) -> bool:
     """Return whether a cell holds what it did; files are compared by name, so that nothing is read."""
     if isinstance(before, (str, bytes)):
         return bool(before == now)
-    return before is now or pd.Series([before], dtype=object).equals(
-        pd.Series([now], dtype=object)
-    )  # missing, a picture, an array
+    if before is now:
+        return True
+    one, other = (pd.Series([cell], dtype=object) for cell in (before, now))  # missing, a picture, an array
+    return one.equals(other)
 
 
 class _Slot:

@@ -196,7 +196,7 @@ def answer(
     top_k : int, default 10
         Passages to answer from, 50 at most.
     filter : dict, optional
-        Only documents whose metadata fit; see ``search``.
+        Search only documents with matching metadata; see ``search``.
     namespace : str
         Where the instance lies.
 

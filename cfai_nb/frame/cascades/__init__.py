@@ -1,10 +1,10 @@
 """A cascade as data: what is given for it, the questions it can answer, what it costs, and what it promises.
 
-``cf.Cascade`` stands where a model does.  ``parts_of`` takes the answers of a task apart into questions whose answers
-are equal or not, which is what a cascade compares and learns.  ``CascadeCall`` (``cascade_call``) makes the calls, and
-``enrich.enrich_cascade`` those for files; they say with a ``CascadePlan`` what that may cost (a range, since what the
-strong model has to be asked depends on how often the cheap answers turn out to be right), and with a ``Certificate``
-what came of it.  Nothing here knows of frames or calls, so that steps and reports can name these types.
+``cf.Cascade`` is given in place of a model.  ``parts_of`` splits a task into questions with answers that are either
+equal or different; a cascade compares and learns these answers.  ``CascadeCall`` (``cascade_call``) makes the calls for
+frames, and ``enrich.enrich_cascade`` those for files.  Both return a ``CascadePlan`` with the price (a range, since it
+depends on how often the cheap answers are right) and a ``Certificate`` with the result.  This module imports no frames
+and no calls, so that steps and reports can import its types.
 """
 
 from __future__ import annotations
